@@ -1,0 +1,39 @@
+// All inner loops, compiled once for each instruction set; POSESPLAT_ISA names the build.
+// Only plain C-like code here (see types.h), so that nothing of one build can leak into another.
+
+#include "types.h"
+
+namespace posesplat {
+namespace {
+
+#include "vector.h"
+#include "project.h"
+#include "composite.h"
+#include "accumulate.h"
+#include "lookup.h"
+#include "plane_fit.h"
+
+#define POSESPLAT_STRING_(x) #x
+#define POSESPLAT_STRING(x) POSESPLAT_STRING_(x)
+
+const Kernels kTable = {
+    POSESPLAT_STRING(POSESPLAT_ISA),
+    project,
+    count_tiles,
+    scatter,
+    tile_planes,
+    composite_tile,
+    write_tile,
+    accumulate_tile,
+    lookup_depth_row,
+    lookup_channel_row,
+    fit_planes_row,
+};
+
+}  // namespace
+
+#define POSESPLAT_JOIN_(a, b) a##b
+#define POSESPLAT_JOIN(a, b) POSESPLAT_JOIN_(a, b)
+const Kernels& POSESPLAT_JOIN(kernels_, POSESPLAT_ISA)() { return kTable; }
+
+}  // namespace posesplat

@@ -1,0 +1,170 @@
+#include "render.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "pool.h"
+
+namespace posesplat {
+
+std::vector<const Kernels*> available_kernels() {
+  std::vector<const Kernels*> found{&kernels_baseline()};
+#if defined(POSESPLAT_X86)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+    found.push_back(&kernels_v3());
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    found.push_back(&kernels_v4());
+#endif
+  return found;
+}
+
+namespace {
+std::atomic<const Kernels*> selected{nullptr};
+}
+
+const Kernels& active_kernels() {
+  const Kernels* kernels = selected.load();
+  if (!kernels) {
+    kernels = available_kernels().back();
+    selected.store(kernels);
+  }
+  return *kernels;
+}
+
+void select_kernels(const char* name) {
+  std::string names;
+  for (const Kernels* kernels : available_kernels()) {
+    if (std::strcmp(kernels->name, name) == 0) {
+      selected.store(kernels);
+      return;
+    }
+    names += std::string(" ") + kernels->name;
+  }
+  throw std::invalid_argument(std::string("instruction set must be one of") + names + "; got " + name + ".");
+}
+
+Scene::Scene(int64_t count, int channels, const float* means, const float* quats_wxyz, const float* scales,
+             const float* opacities, const float* normals, const float* values)
+    : count_(count),
+      channels_(channels),
+      means_(means, means + 3 * count),
+      covariances_(6 * count),
+      opacities_(opacities, opacities + count),
+      normals_(normals, normals + 3 * count),
+      values_(values, values + channels * count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float* q = quats_wxyz + 4 * i;
+    const double norm = std::sqrt(double(q[0]) * q[0] + double(q[1]) * q[1] + double(q[2]) * q[2] + double(q[3]) * q[3]);
+    const double w = q[0] / norm, x = q[1] / norm, y = q[2] / norm, z = q[3] / norm;
+    const double r[9] = {1 - 2 * (y * y + z * z), 2 * (x * y - w * z),     2 * (x * z + w * y),
+                         2 * (x * y + w * z),     1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+                         2 * (x * z - w * y),     2 * (y * z + w * x),     1 - 2 * (x * x + y * y)};
+    const float* s = scales + 3 * i;
+    int k = 0;
+    for (int a = 0; a < 3; ++a)
+      for (int b = a; b < 3; ++b, ++k) {
+        double sum = 0;
+        for (int c = 0; c < 3; ++c) sum += r[3 * a + c] * r[3 * b + c] * double(s[c]) * s[c];
+        covariances_[6 * i + k] = static_cast<float>(sum);
+      }
+  }
+  splats_.reset(new Splat[std::max<int64_t>(count, 1)]);
+}
+
+template <class Finish>
+void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near,
+                          int key_shift, int threads, const Finish& finish) {
+  std::lock_guard lock(mutex_);
+  const Kernels& kernels = active_kernels();
+  RenderJob job{};
+  job.scene = {count_, channels_, means_.data(), covariances_.data(), opacities_.data(), normals_.data(), values_.data()};
+  job.camera = camera, job.pose = pose, job.flags = flags, job.near = near, job.key_shift = key_shift;
+  job.splats = splats_.get();
+  job.tiles_x = (camera.width + kTileWidth - 1) / kTileWidth;
+  job.tiles_y = (camera.height + kTileHeight - 1) / kTileHeight;
+  const int tiles = job.tiles_x * job.tiles_y;
+  const int64_t chunks = (count_ + kProjectChunk - 1) / kProjectChunk;
+  const auto chunk_end = [&](int64_t chunk) { return std::min(count_, (chunk + 1) * kProjectChunk); };
+
+  std::vector<int32_t> counts(chunks * tiles);
+  parallel_for(chunks, threads, [&](int64_t chunk, int) {
+    kernels.project(job, chunk * kProjectChunk, chunk_end(chunk));
+    kernels.count_tiles(job, chunk * kProjectChunk, chunk_end(chunk), &counts[chunk * tiles]);
+  });
+
+  // Tile by tile, and chunk by chunk within it: the lists do not depend on who wrote them.
+  std::vector<int64_t> start(tiles + 1), cursors(chunks * tiles);
+  int64_t total = 0, longest = 0;
+  for (int tile = 0; tile < tiles; ++tile) {
+    start[tile] = total;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      cursors[chunk * tiles + tile] = total;
+      total += counts[chunk * tiles + tile];
+    }
+    longest = std::max(longest, total - start[tile]);
+  }
+  start[tiles] = total;
+  if (static_cast<int64_t>(entries_.size()) < total) entries_.resize(total + total / 8);
+  job.entries = entries_.data();
+  job.tile_start = start.data();
+  parallel_for(chunks, threads, [&](int64_t chunk, int) {
+    kernels.scatter(job, chunk * kProjectChunk, chunk_end(chunk), &cursors[chunk * tiles]);
+  });
+
+  const int planes = kernels.tile_planes(flags, channels_);
+  std::vector<std::vector<float>> buffers(std::max(threads, 1));
+  std::vector<std::vector<Entry>> scratches(std::max(threads, 1));
+  parallel_for(tiles, threads, [&](int64_t tile, int worker) {
+    if (buffers[worker].empty()) buffers[worker].resize(static_cast<size_t>(planes) * kRowStride * kTileHeight);
+    if (scratches[worker].empty()) scratches[worker].resize(std::max<int64_t>(longest, 1));
+    kernels.composite_tile(job, static_cast<int>(tile), scratches[worker].data(), buffers[worker].data());
+    finish(kernels, job, static_cast<int>(tile), buffers[worker].data());
+  });
+}
+
+void Scene::render(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near, int key_shift,
+                   int threads, const RenderOutputs& outputs) {
+  for_each_tile(camera, pose, flags, near, key_shift, threads,
+                [&](const Kernels& kernels, const RenderJob& job, int tile, const float* buffer) {
+                  kernels.write_tile(job, tile, buffer, outputs);
+                });
+}
+
+namespace {
+
+template <int Dof>
+void add(Sums<Dof>& total, const Sums<Dof>& part) {
+  for (int k = 0; k < Dof * (Dof + 1) / 2; ++k) total.h[k] += part.h[k];
+  for (int k = 0; k < Dof; ++k) total.g[k] += part.g[k];
+  total.cost += part.cost;
+  total.observed += part.observed;
+  total.covered += part.covered;
+  total.inliers += part.inliers;
+}
+
+}  // namespace
+
+PixelSums Scene::normal_equations(const CameraParams& camera, const PoseParams& pose, float near, int key_shift,
+                                  int threads, const Observations& observations) {
+  const int tiles = ((camera.width + kTileWidth - 1) / kTileWidth) * ((camera.height + kTileHeight - 1) / kTileHeight);
+  std::vector<PixelSums> parts(tiles);
+  const uint32_t flags = kPlanes | (observations.channels ? kChannels | kChannelGradients : 0u);
+  for_each_tile(camera, pose, flags, near, key_shift, threads,
+                [&](const Kernels& kernels, const RenderJob& job, int tile, const float* buffer) {
+                  kernels.accumulate_tile(job, tile, buffer, observations, &parts[tile]);
+                });
+  PixelSums total{};
+  for (const PixelSums& part : parts) {
+    add(total.depth, part.depth);
+    add(total.channels, part.channels);
+  }
+  return total;
+}
+
+}  // namespace posesplat

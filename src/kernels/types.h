@@ -1,0 +1,180 @@
+// Plain data shared by all instruction-set builds of the kernels. Nothing here has code of its own: a function
+// instantiated in two builds could be merged by the linker and run AVX code on a machine without it.
+#pragma once
+
+#include <cstdint>
+
+namespace posesplat {
+
+// Image tiles: wide, so that a splat a few pixels across costs one vector per row and is rarely duplicated.
+constexpr int kTileWidth = 128;
+constexpr int kTileHeight = 16;
+constexpr int kLanes = 8;
+constexpr int kRowStride = kTileWidth + kLanes;  // a span may start at the last pixel of a row
+
+constexpr int kProjectChunk = 4096;  // Gaussians a task; fixed, so that results do not depend on the thread count
+constexpr int kLookupBlock = 32;     // pixels; side of the blocks whose gradients feed the sandwich covariance
+
+constexpr float kAlphaMin = 1.0f / 255.0f;
+constexpr float kAlphaMax = 0.999f;
+constexpr float kTransmittanceMin = 1e-4f;
+constexpr float kScreenBlur = 0.3f;  // px^2 added to the projected covariance, as gsplat's classic mode
+
+constexpr int kPoseDof = 6;
+constexpr int kColourDof = 8;  // pose, gain, bias
+
+struct CameraParams {
+  float fx, fy, cx, cy;
+  int width, height;
+};
+
+// cam_from_world as rotation and camera centre: X = R (m - centre).
+struct PoseParams {
+  double rotation[9];
+  double centre[3];
+};
+
+struct SceneView {
+  int64_t count;
+  int channels;
+  const float* means;        // count x 3
+  const float* covariances;  // count x 6: xx xy xz yy yz zz
+  const float* opacities;    // count
+  const float* normals;      // count x 3
+  const float* values;       // count x channels
+};
+
+// A Gaussian on the screen; one cache line.
+struct alignas(64) Splat {
+  float u, v;        // centre, pixels
+  float a, b, c;     // conic: alpha = opacity exp(-(a dx^2 + 2 b dx dy + c dy^2) / 2)
+  float opacity;
+  float z;           // depth of the centre
+  float plane[3];    // inverse depth along a ray r is plane . r
+  int32_t x_lo, x_hi, y_lo, y_hi;  // pixels inside the 1/255 level set, inclusive; x_hi < x_lo when culled
+};
+
+struct Entry {
+  uint32_t key;
+  uint32_t id;
+};
+
+// What the compositing pass accumulates.
+enum RenderFlags : uint32_t {
+  kExpectedDepth = 1,
+  kPlanes = 2,
+  kChannels = 4,
+  kChannelGradients = 8,  // needs kChannels
+  kDepthJacobian = 16,    // needs kExpectedDepth
+};
+
+struct RenderJob {
+  SceneView scene;
+  CameraParams camera;
+  PoseParams pose;
+  uint32_t flags;
+  float near;
+  int key_shift;  // low bits of the depth key that are ignored; 0 sorts strictly by depth
+  Splat* splats;
+  Entry* entries;
+  int tiles_x, tiles_y;
+  const int64_t* tile_start;  // tiles + 1 offsets into entries
+};
+
+struct RobustTerm {
+  float scale;         // Geman-McClure scale at depth 0
+  float scale_growth;  // s(z) = scale (1 + growth z^2)
+  float gate;          // largest relative variance of inverse depth that still counts as one surface
+};
+
+struct Observations {
+  const float* depth;    // height x width metres, 0 = missing; null without
+  const float* channels; // height x width x channels; null without
+  RobustTerm depth_term;
+  RobustTerm channel_term;
+  float gain, bias;      // predicted channel = gain * rendered + bias
+  float min_alpha;
+};
+
+// Sums over pixels for one term; the matrix is the upper triangle, row by row.
+template <int Dof>
+struct Sums {
+  double h[Dof * (Dof + 1) / 2];
+  double g[Dof];
+  double cost;
+  double observed;  // pixels that hold an observation
+  double covered;   // of those, pixels where the map has one clean surface
+  double inliers;   // of those, residuals within the robust scale
+};
+
+struct PixelSums {
+  Sums<kPoseDof> depth;
+  Sums<kColourDof> channels;
+};
+
+struct RenderOutputs {  // null pointers are not written
+  float* alpha;          // h x w
+  float* depth;          // h x w
+  float* planes;         // h x w x 3
+  float* variance;       // h x w, relative variance of inverse depth
+  float* channels;       // h x w x c
+  float* gradients;      // h x w x c x 2, derivative of the channel for a shift of the splats
+  float* jacobian;       // h x w x 6, derivative of depth for a left perturbation (rotation, translation)
+};
+
+// A rendered view that is looked up instead of rendered again.
+struct View {
+  CameraParams camera;
+  PoseParams pose;
+  const float* planes;
+  const float* variance;
+  const float* alpha;
+  const float* channels;  // null without
+  int channel_count;
+};
+
+struct Query {
+  CameraParams camera;
+  PoseParams pose;
+  const float* depth;      // null without
+  const float* channels;   // null without
+  const float* gradients;  // h x w x c x 2 image gradient of the channels
+  int step;                // every step-th pixel in x and y
+  float gain, bias;
+  RobustTerm depth_term;
+  RobustTerm channel_term;
+  float min_alpha;
+  float occlusion;         // relative depth difference beyond which a colour sample counts as hidden
+};
+
+struct PlaneFit {
+  const float* inverse_depth;  // padded by radius on all sides with zeros
+  int width, height, radius;
+  float tolerance;  // relative to the centre
+  float min_support;
+  float* fit;       // h x w x 3: value and slopes per pixel
+  float* residual;  // h x w: root mean square of the fit, relative
+  float* support;   // h x w: share of the window used
+};
+
+struct Kernels {
+  const char* name;
+  void (*project)(const RenderJob&, int64_t begin, int64_t end);
+  void (*count_tiles)(const RenderJob&, int64_t begin, int64_t end, int32_t* counts);
+  void (*scatter)(const RenderJob&, int64_t begin, int64_t end, int64_t* cursors);
+  int (*tile_planes)(uint32_t flags, int channels);
+  void (*composite_tile)(const RenderJob&, int tile, Entry* scratch, float* buffer);
+  void (*write_tile)(const RenderJob&, int tile, const float* buffer, const RenderOutputs&);
+  void (*accumulate_tile)(const RenderJob&, int tile, const float* buffer, const Observations&, PixelSums*);
+  void (*lookup_depth_row)(const View&, const Query&, int block_row, Sums<kPoseDof>* blocks);
+  void (*lookup_channel_row)(const View&, const Query&, int block_row, Sums<kColourDof>* blocks);
+  void (*fit_planes_row)(const PlaneFit&, int row);
+};
+
+const Kernels& kernels_baseline();
+#if defined(POSESPLAT_X86)
+const Kernels& kernels_v3();
+const Kernels& kernels_v4();
+#endif
+
+}  // namespace posesplat

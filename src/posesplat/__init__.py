@@ -1,0 +1,36 @@
+"""posesplat: where was the camera? Poses from 3D Gaussians, on a CPU, with an honest covariance."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Camera": "posesplat.geometry.cameras",
+    "Frame": "posesplat.geometry.frame",
+    "Gaussians": "posesplat.gaussians.gaussians",
+    "PoseEstimate": "posesplat.geometry.estimate",
+    "Scale": "posesplat.geometry.estimate",
+    "Trajectory": "posesplat.geometry.trajectory",
+}
+"""Public names and their modules, loaded at first use so that importing posesplat stays quick."""
+
+if TYPE_CHECKING:
+    from posesplat.gaussians.gaussians import Gaussians as Gaussians
+    from posesplat.geometry.cameras import Camera as Camera
+    from posesplat.geometry.estimate import PoseEstimate as PoseEstimate
+    from posesplat.geometry.estimate import Scale as Scale
+    from posesplat.geometry.frame import Frame as Frame
+    from posesplat.geometry.trajectory import Trajectory as Trajectory
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'posesplat' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

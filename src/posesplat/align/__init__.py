@@ -1,0 +1,1 @@
+"""Bringing Gaussians and observations into agreement."""

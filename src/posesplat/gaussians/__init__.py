@@ -1,0 +1,1 @@
+"""The scene type, its files, and how depth becomes Gaussians."""

@@ -1,0 +1,1 @@
+"""Cameras, poses and the value types of answers."""

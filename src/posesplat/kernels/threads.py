@@ -1,0 +1,23 @@
+"""How many threads the kernels use."""
+
+from __future__ import annotations
+
+import os
+
+
+def thread_count(threads: int | None = None) -> int:
+    """The number of threads to use: the argument, else ``POSESPLAT_THREADS``, else the processors we may run on.
+
+    Raises:
+        ValueError: when the argument or the variable is not a whole number of at least 1.
+    """
+    source: object = threads if threads is not None else os.environ.get("POSESPLAT_THREADS")
+    if source is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        count = int(str(source))
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"Thread count must be a whole number of at least 1; got {source!r}. Check POSESPLAT_THREADS.")
+    return count

@@ -1,0 +1,1 @@
+"""The commands' methods, each a short composition of the pieces below."""

@@ -1,0 +1,1 @@
+"""Views of a set of Gaussians."""
