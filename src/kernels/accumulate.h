@@ -48,10 +48,12 @@ static inline __attribute__((always_inline)) void image_motion(const CameraParam
 }
 
 // Signed distance of an observed point to a rendered plane, and its Jacobian (DESIGN: "render planes, not depths").
-static inline __attribute__((always_inline)) void plane_residual(const Vec* m, Vec rx, Vec ry, Vec kappa, Vec observed, Vec scale, Vec* r, Vec* j) {
+// The scale depends on the rendered depth: were it the noisy observed one, points measured too far would weigh less.
+static inline __attribute__((always_inline)) void plane_residual(const Vec* m, Vec rx, Vec ry, Vec kappa, Vec observed, const RobustTerm& term, Vec* r, Vec* j) {
   const Vec norm = square_root(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]);
+  const Vec z = splat(1.0f) / kappa, x = rx * z, y = ry * z;
+  const Vec scale = splat(term.scale) * (splat(1.0f) + splat(term.scale_growth) * z * z);
   const Vec unit = splat(1.0f) / (norm * scale);
-  const Vec x = rx / kappa, y = ry / kappa, z = splat(1.0f) / kappa;
   *r = (splat(1.0f) - kappa * observed) * unit;
   j[0] = (y * m[2] - z * m[1]) * unit;
   j[1] = (z * m[0] - x * m[2]) * unit;
@@ -103,13 +105,12 @@ static void accumulate_tile(const RenderJob& job, int tile, const float* buffer,
       depth_sums.clear();
       for (int x = 0; x < tb.width; x += kLanes) {
         const Vec z = load(depth_row + x);
-        const Mask observed = z > splat(0.0f);
+        const Mask observed = (z > splat(0.0f)) & (z < splat(kFarthest));
         if (!any(observed)) continue;
         Vec rx, m[3], kappa, variance, r, j[kPoseDof];
         const Mask surface = geometry(x, &rx, m, &kappa, &variance);
         const Mask valid = observed & surface & (variance <= splat(obs.depth_term.gate));
-        const Vec scale = splat(obs.depth_term.scale) * (splat(1.0f) + splat(obs.depth_term.scale_growth) * z * z);
-        plane_residual(m, rx, ry, kappa, z, scale, &r, j);
+        plane_residual(m, rx, ry, kappa, z, obs.depth_term, &r, j);
         depth_sums.observed += keep(observed, splat(1.0f));
         depth_sums.add_residual(valid, r, j);
         depth_sums.add_missing(observed & ~valid);

@@ -94,7 +94,8 @@ static void composite(const RenderJob& job, int tile, Entry* entries, int64_t co
     const Vec quad = splat(-0.5f * s.a), opacity = splat(s.opacity);
     const Vec dx_first = lanes() + splat(x_lo + 0.5f - s.u);
     // Inverse depth of the splat's plane at the pixel, relative to a constant: row + slope * lane.
-    const float kappa_x = s.plane[0] * ifx, kappa_y = s.plane[1] * ify;
+    const float kappa_x = (kFlags & kPlanes) ? s.plane[0] * ifx : 0.0f;
+    const float kappa_y = (kFlags & kPlanes) ? s.plane[1] * ify : 0.0f;
 
     for (int y = y_lo; y <= y_hi; ++y) {
       float* row = buffer + (y - tile_y) * row_size + (x_lo - tile_x);

@@ -70,9 +70,8 @@ static void lookup_depth_row(const View& view, const Query& query, int block_row
       }
       const Vec z = load(lane.z), rx = load(lane.rx), ry = load(lane.ry);
       const Vec m[3] = {load(lane.m[0]), load(lane.m[1]), load(lane.m[2])};
-      const Vec scale = splat(query.depth_term.scale) * (splat(1.0f) + splat(query.depth_term.scale_growth) * z * z);
       Vec residual, j[kPoseDof];
-      plane_residual(m, rx, ry, m[0] * rx + m[1] * ry + m[2], z, scale, &residual, j);
+      plane_residual(m, rx, ry, m[0] * rx + m[1] * ry + m[2], z, query.depth_term, &residual, j);
       sums.add_residual(load(lane.valid) > splat(0.0f), residual, j);
       filled = 0;
     };
@@ -81,7 +80,7 @@ static void lookup_depth_row(const View& view, const Query& query, int block_row
       const float ry = (y + 0.5f - qc.cy) / qc.fy;
       for (int x = block * kLookupBlock + query.step / 2; x < x_end; x += query.step) {
         const float z = query.depth[(int64_t)y * qc.width + x];
-        if (!(z > 0)) continue;
+        if (!(z > 0 && z < kFarthest)) continue;
         observed += 1;
         const float rx = (x + 0.5f - qc.cx) / qc.fx;
         const float px = z * rx, py = z * ry;
@@ -100,7 +99,8 @@ static void lookup_depth_row(const View& view, const Query& query, int block_row
         const float offset = 1.0f / (1.0f - (m[0] * t[0] + m[1] * t[1] + m[2] * t[2]));
         float q[3];
         for (int k = 0; k < 3; ++k) q[k] = (r[k] * m[0] + r[3 + k] * m[1] + r[6 + k] * m[2]) * offset;
-        if (!(q[0] * rx + q[1] * ry + q[2] > 1e-6f)) {
+        const float kappa = q[0] * rx + q[1] * ry + q[2];
+        if (!(kappa > 1e-6f && kappa < 1e6f)) {  // infinite where the query's centre lies in the plane
           missing += 1;
           continue;
         }

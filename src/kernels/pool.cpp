@@ -93,7 +93,11 @@ Pool& shared_pool() {
   std::lock_guard lock(pool_mutex);
   if (!pool) {
 #if !defined(_WIN32)
-    static const int registered = pthread_atfork(nullptr, nullptr, [] { pool = nullptr; });
+    static const int registered = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                                                 [] {
+                                                   pool = nullptr;
+                                                   pool_mutex.unlock();
+                                                 });
     static_cast<void>(registered);
 #endif
     pool = new Pool;

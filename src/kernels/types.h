@@ -14,11 +14,14 @@ constexpr int kRowStride = kTileWidth + kLanes;  // a span may start at the last
 
 constexpr int kProjectChunk = 4096;  // Gaussians a task; fixed, so that results do not depend on the thread count
 constexpr int kLookupBlock = 32;     // pixels; side of the blocks whose gradients feed the sandwich covariance
+constexpr int kMaxImageSide = 1 << 20;  // tile numbers fit an int
+constexpr int kMaxFitRadius = 1000;
 
 constexpr float kAlphaMin = 1.0f / 255.0f;
 constexpr float kAlphaMax = 0.999f;
 constexpr float kTransmittanceMin = 1e-4f;
 constexpr float kScreenBlur = 0.3f;  // px^2 added to the projected covariance, as gsplat's classic mode
+constexpr float kFarthest = 1e12f;   // an observed depth beyond this, such as infinity, counts as missing
 
 constexpr int kPoseDof = 6;
 constexpr int kColourDof = 8;  // pose, gain, bias

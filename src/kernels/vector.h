@@ -32,7 +32,7 @@ static inline __attribute__((always_inline)) double sum(Vec v) {
   return ((double)v[0] + v[1]) + ((double)v[2] + v[3]) + (((double)v[4] + v[5]) + ((double)v[6] + v[7]));
 }
 
-// 1 / sqrt(x) by the exact operations, lane by lane where the target has no vector form.
+// The exact square root, lane by lane where the target has no vector form.
 static inline __attribute__((always_inline)) Vec square_root(Vec v) {
   Vec r;
   for (int i = 0; i < kLanes; ++i) r[i] = __builtin_sqrtf(v[i]);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -98,7 +99,7 @@ class Gaussians:
         shortest = np.argmin(self.scales, axis=1)
         return np.asarray(axes[np.arange(len(self)), :, shortest], dtype=np.float32)
 
-    def rgb(self, camera_centre_in_world: Float[np.ndarray, "3"] | None = None) -> Float32[np.ndarray, "n 3"]:
+    def rgb(self, camera_centre_in_world: Float[np.ndarray, " 3"] | None = None) -> Float32[np.ndarray, "n 3"]:
         """RGB in [0, 1] as seen from a point (spherical harmonics), or the view-independent part without one.
 
         Raises:
@@ -122,8 +123,10 @@ class Gaussians:
 
     def select(self, index: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"] | slice) -> Gaussians:
         """The Gaussians picked by a mask, an index array or a slice."""
-        picked = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Gaussians(**{name: None if value is None else value[index] for name, value in picked.items()})
+        picked: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in picked.items():
+            picked[name] = None if value is None else value[index]
+        return Gaussians(**picked)
 
     def transformed(self, b_from_a: RigidTransform, scale: float = 1.0) -> Gaussians:
         """The same Gaussians in frame b: points become ``b_from_a.apply(scale * points)``.
@@ -136,14 +139,17 @@ class Gaussians:
                 f"Gaussians with spherical harmonics above degree 0 cannot be rotated; got {self.sh.shape[1]} "
                 "coefficients. Transform the camera instead, or bake colours with rgb()."
             )
+        means = b_from_a.apply(scale * self.means_in_world.astype(np.float64))
+        quats_wxyz = (b_from_a.rotation * self.rotations()).as_quat(scalar_first=True)
+        normals = self.normals_in_world
+        if normals is not None:
+            normals = b_from_a.rotation.apply(normals).astype(np.float32)
         return replace(
             self,
-            means_in_world=b_from_a.apply(scale * self.means_in_world.astype(np.float64)),
-            quats_wxyz=(b_from_a.rotation * self.rotations()).as_quat(scalar_first=True),
-            scales=scale * self.scales,
-            normals_in_world=None
-            if self.normals_in_world is None
-            else b_from_a.rotation.apply(self.normals_in_world),
+            means_in_world=means.astype(np.float32),
+            quats_wxyz=quats_wxyz.astype(np.float32),
+            scales=np.float32(scale) * self.scales,
+            normals_in_world=normals,
         )
 
     @staticmethod
@@ -155,12 +161,14 @@ class Gaussians:
         """
         if not parts:
             raise ValueError("Gaussians.merge needs at least one part; got none.")
-        merged = {}
+        merged: dict[str, Any] = {}
         for field in fields(Gaussians):
             values = [getattr(part, field.name) for part in parts]
             if any(value is None for value in values):
                 if any(value is not None for value in values):
-                    raise ValueError(f"Gaussians.merge: some parts have {field.name} and some have not. Drop or add it.")
+                    raise ValueError(
+                        f"Gaussians.merge: some parts have {field.name} and some have not. Drop or add it."
+                    )
                 merged[field.name] = None
             else:
                 merged[field.name] = np.concatenate(values)

@@ -18,6 +18,14 @@ import numpy as np
 from jaxtyping import Float
 
 _DISTORTION_LENGTHS = (0, 4, 5, 8)
+_COLMAP_PARAMETERS = {
+    "SIMPLE_PINHOLE": 3,
+    "PINHOLE": 4,
+    "SIMPLE_RADIAL": 4,
+    "RADIAL": 5,
+    "OPENCV": 8,
+    "FULL_OPENCV": 12,
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ class Camera:
             ValueError: for a model without an OpenCV pinhole equivalent (fisheye models).
         """
         p = [float(value) for value in params]
+        if model in _COLMAP_PARAMETERS and len(p) != _COLMAP_PARAMETERS[model]:
+            raise ValueError(
+                f"COLMAP camera model {model} must have {_COLMAP_PARAMETERS[model]} parameters; got {len(p)}. "
+                "Check the cameras file."
+            )
         if model == "SIMPLE_PINHOLE":
             return Camera(p[0], p[0], p[1], p[2], width, height)
         if model == "PINHOLE":
@@ -119,21 +132,32 @@ class Camera:
 
     @staticmethod
     def from_json(path: str | PathLike[str]) -> Camera:
-        """Read ``camera.json``: fx, fy, cx, cy, width, height, optional distortion and pixel_centre."""
+        """Read ``camera.json``: fx, fy, cx, cy, width, height, optional distortion and pixel_centre.
+
+        Raises:
+            ValueError: when the file is no such object, or its numbers are no camera.
+        """
         path = Path(path)
         try:
-            record: dict[str, Any] = json.loads(path.read_text())
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             pixel_centre = record.get("pixel_centre", "corner")
-            names = ("fx", "fy", "cx", "cy", "width", "height")
-            fx, fy, cx, cy, width, height = (record[name] for name in names)
-        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+            fx, fy, cx, cy = (float(record[name]) for name in ("fx", "fy", "cx", "cy"))
+            distortion = tuple(float(term) for term in record.get("distortion") or ())
+            width, height = record["width"], record["height"]
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(
-                f"{path} must be a JSON object with fx, fy, cx, cy, width, height; got {error!r}. Add what is missing."
+                f"{path} must be a JSON object with numbers fx, fy, cx, cy, width, height; got {error!r}. "
+                "Add what is missing."
             ) from error
         if pixel_centre not in ("corner", "integer"):
             raise ValueError(f"{path}: pixel_centre must be 'corner' or 'integer'; got {pixel_centre!r}.")
+        if not all(isinstance(side, (int, float)) and float(side).is_integer() for side in (width, height)):
+            raise ValueError(f"{path}: width and height must be whole pixels; got {width!r} and {height!r}.")
         make = Camera.from_opencv if pixel_centre == "integer" else Camera
-        return make(fx, fy, cx, cy, width, height, tuple(record.get("distortion", ())))
+        try:
+            return make(fx, fy, cx, cy, int(width), int(height), distortion)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """The record that :meth:`from_json` reads."""
@@ -189,9 +213,7 @@ class Camera:
         """Pinhole projection to pixels; points with z <= 0 become NaN. The lens is not applied."""
         points = np.asarray(points_in_cam, dtype=np.float64)
         z = np.where(points[..., 2] > 0, points[..., 2], np.nan)
-        return np.stack(
-            [self.fx * points[..., 0] / z + self.cx, self.fy * points[..., 1] / z + self.cy], axis=-1
-        )
+        return np.stack([self.fx * points[..., 0] / z + self.cx, self.fy * points[..., 1] / z + self.cy], axis=-1)
 
     def undistortion_maps(self) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
         """Maps for ``cv2.remap`` that turn this camera's images into those of :attr:`pinhole`."""
@@ -199,7 +221,5 @@ class Camera:
 
         size = (self.width, self.height)
         terms = np.asarray(self.distortion or (0.0,) * 4)
-        maps = cv2.initUndistortRectifyMap(
-            self.opencv_matrix, terms, np.eye(3), self.opencv_matrix, size, cv2.CV_32FC1
-        )
+        maps = cv2.initUndistortRectifyMap(self.opencv_matrix, terms, np.eye(3), self.opencv_matrix, size, cv2.CV_32FC1)
         return maps[0], maps[1]

@@ -36,14 +36,18 @@ def read_focal_35mm(path: str | PathLike[str]) -> tuple[float, int, int]:
             raise ValueError(f"{path} must be a JPEG or PNG photo to carry EXIF; got another format. Pass --camera.")
         tags = _tags(exif) if exif else {}
     except (struct.error, IndexError) as error:
-        raise ValueError(f"{path} must be a whole image with valid EXIF; got a damaged one ({error}).") from error
+        raise ValueError(
+            f"{path} must be a whole image with valid EXIF; got a damaged one ({error}). "
+            "Copy the photo again, or pass the camera's intrinsics."
+        ) from error
     if width < 1 or height < 1:
-        raise ValueError(f"{path} must state its image size; got {width} x {height}. The file may be cut short.")
+        raise ValueError(f"{path} must state its image size; got {width} x {height}. Copy the photo again.")
     focal = tags.get(_FOCAL_LENGTH_35MM)
     if not focal:
         came = "no EXIF" if not exif else "EXIF without it" if focal is None else "0, which means unknown"
         raise ValueError(
-            f"{path} must state FocalLengthIn35mmFilm (EXIF tag 41989); got {came}. Pass the camera's intrinsics instead."
+            f"{path} must state FocalLengthIn35mmFilm (EXIF tag 41989); got {came}. "
+            "Pass the camera's intrinsics instead."
         )
     if tags.get(_ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width

@@ -21,7 +21,7 @@ def log(transform: RigidTransform) -> Float[np.ndarray, "*n 6"]:
     return transform.as_exp_coords()
 
 
-def perturbed(cam_from_world: RigidTransform, tangent: Float[np.ndarray, "6"]) -> RigidTransform:
+def perturbed(cam_from_world: RigidTransform, tangent: Float[np.ndarray, " 6"]) -> RigidTransform:
     """The left perturbation exp(xi) * cam_from_world, in which all covariances are expressed."""
     return exp(tangent) * cam_from_world
 
@@ -43,12 +43,10 @@ def adjoint(transform: RigidTransform) -> Float[np.ndarray, "6 6"]:
     return result
 
 
-def inverse_covariance(
-    b_from_a: RigidTransform, covariance: Float[np.ndarray, "6 6"]
-) -> Float[np.ndarray, "6 6"]:
+def inverse_covariance(b_from_a: RigidTransform, covariance: Float[np.ndarray, "6 6"]) -> Float[np.ndarray, "6 6"]:
     """Covariance of a_from_b, given that of b_from_a (both as left perturbations)."""
     change = adjoint(b_from_a.inv())
-    return change @ covariance @ change.T
+    return np.asarray(change @ covariance @ change.T)
 
 
 def composed_covariance(
@@ -58,7 +56,7 @@ def composed_covariance(
 ) -> Float[np.ndarray, "6 6"]:
     """Covariance of c_from_b * b_from_a for independent errors, to first order."""
     change = adjoint(c_from_b)
-    return covariance_c_from_b + change @ covariance_b_from_a @ change.T
+    return np.asarray(covariance_c_from_b + change @ covariance_b_from_a @ change.T)
 
 
 def pose_errors(
@@ -70,20 +68,18 @@ def pose_errors(
     """
     centre_gap = estimated.inv().translation - true.inv().translation
     angle = (estimated.rotation * true.rotation.inv()).magnitude()
-    return np.linalg.norm(centre_gap, axis=-1), np.degrees(angle)
+    return np.asarray(np.linalg.norm(centre_gap, axis=-1)), np.asarray(np.degrees(angle))
 
 
-def interpolated(
-    first: RigidTransform, second: RigidTransform, fraction: float
-) -> RigidTransform:
+def interpolated(first: RigidTransform, second: RigidTransform, fraction: float) -> RigidTransform:
     """The pose a ``fraction`` of the way along the screw motion from ``first`` to ``second``; beyond 1 extrapolates."""
     return exp(fraction * log(second * first.inv())) * first
 
 
 def looking_at(
-    centre_in_world: Float[np.ndarray, "3"],
-    target_in_world: Float[np.ndarray, "3"],
-    down_in_world: Float[np.ndarray, "3"],
+    centre_in_world: Float[np.ndarray, " 3"],
+    target_in_world: Float[np.ndarray, " 3"],
+    down_in_world: Float[np.ndarray, " 3"],
 ) -> RigidTransform:
     """cam_from_world of a camera at ``centre`` whose z axis points at ``target`` and y axis towards ``down``."""
     forward = np.asarray(target_in_world, float) - np.asarray(centre_in_world, float)

@@ -1,0 +1,1 @@
+"""Reading images, videos and RGB-D sequences; synthetic rooms."""

@@ -1,0 +1,176 @@
+"""Colour and depth images from files, decoded whole or refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+DEPTH_SUFFIXES = frozenset({".png", ".npy", ".tif", ".tiff", ".pgm"})
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True)
+class DepthUnits:
+    """How the values of a depth file become metres."""
+
+    scale: float
+    """Stored value / scale = metres."""
+    scale_floats: bool = False
+    """Also divide floating-point files, which otherwise hold metres already."""
+    missing: tuple[int, ...] = ()
+    """Stored values, besides 0, that mean that nothing was measured."""
+    plausible_m: tuple[float, float] | None = (0.01, 50.0)
+    """The median of a depth map in metres must lie here; None accepts any."""
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(
+                f"depth_scale must be a positive number (stored value / depth_scale = metres); got {self.scale}. "
+                "Use 1000 for millimetres, 5000 for the TUM benchmark."
+            )
+
+
+def read_colour(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """Read an image as 8-bit RGB; grey becomes RGB, alpha is dropped, EXIF orientation is applied.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is not an image or breaks off.
+    """
+    import cv2
+
+    image = cv2.imdecode(_whole_image_file(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise _unreadable(path)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_depth(path: Path, units: DepthUnits) -> Float32[np.ndarray, "height width"]:
+    """Read a depth map in metres, 0 where nothing was measured.
+
+    16-bit images and integer arrays hold metres x scale; floating-point ``.npy`` and TIFF files hold metres. NaN,
+    infinite and negative values become 0.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is broken, has 8 bits or several channels, or its values cannot be metres.
+    """
+    stored = _stored_depth(path)
+    is_float = np.issubdtype(stored.dtype, np.floating)
+    if stored.ndim != 2 or not (is_float or stored.dtype.itemsize >= 2) or stored.dtype.kind not in "uif":
+        raise ValueError(
+            f"Depth map {path} must have one channel of 16-bit or floating-point values; got {stored.dtype} of shape "
+            f"{stored.shape}. An 8-bit or colour file is a picture of depth: use the original depth file."
+        )
+    depth = stored.astype(np.float32)
+    if not is_float or units.scale_floats:
+        depth /= np.float32(units.scale)
+    if is_float:
+        depth[~np.isfinite(depth)] = 0.0
+    depth[depth < 0] = 0.0
+    for value in units.missing:
+        depth[stored == value] = 0.0
+    _check_plausible(path, depth, units)
+    return depth
+
+
+def images_in(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """The image files of a folder, in natural order; hidden files are left out."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
+    return naturally_sorted(path for path in found if path.is_file())
+
+
+def naturally_sorted(paths: Iterable[Path]) -> list[Path]:
+    """Paths in the order a person expects: ``frame2`` before ``frame10``, decimal times by value."""
+    paths = list(paths)
+    if paths and all(re.fullmatch(r"\d+\.\d+", path.stem) for path in paths):
+        return sorted(paths, key=lambda path: (float(path.stem), str(path)))
+    return sorted(paths, key=lambda path: (_natural_key(str(path)), str(path)))
+
+
+def times_of(paths: list[Path]) -> list[float]:
+    """Timestamps in seconds: file stems that are decimal seconds or 19-digit nanoseconds, otherwise frame numbers."""
+    stems = [path.stem for path in paths]
+    if all(re.fullmatch(r"\d+\.\d+", stem) for stem in stems):
+        return [float(stem) for stem in stems]
+    if all(re.fullmatch(r"\d{19}", stem) for stem in stems):
+        return [int(stem) / 1e9 for stem in stems]
+    return [float(index) for index in range(len(paths))]
+
+
+def _natural_key(text: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", text)]
+
+
+def _whole_image_file(path: Path) -> UInt8[np.ndarray, " n"]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected an image file at {path}; there is none. Check the path or the list of frames."
+        )
+    data = path.read_bytes()
+    if not data or not _is_complete(data):
+        raise _unreadable(path)
+    return np.frombuffer(data, dtype=np.uint8)
+
+
+def _unreadable(path: Path) -> ValueError:
+    return ValueError(
+        f"Expected a whole image in {path} ({path.stat().st_size} bytes); it cannot be decoded or breaks off. "
+        "Copy or export this file again."
+    )
+
+
+def _is_complete(data: bytes) -> bool:
+    """Whether a PNG or JPEG reaches its end marker: decoders fill what is missing with grey and say nothing."""
+    if data.startswith(b"\x89PNG"):
+        return _PNG_END in data[-4096:]
+    if not data.startswith(b"\xff\xd8"):
+        return True
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xDA:
+            return data.find(b"\xff\xd9", position) >= 0
+        if data[position + 1] == 0xFF:
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return False
+
+
+def _stored_depth(path: Path) -> np.ndarray:
+    if path.suffix.lower() != ".npy":
+        import cv2
+
+        stored = cv2.imdecode(_whole_image_file(path), cv2.IMREAD_UNCHANGED)
+        if stored is None:
+            raise _unreadable(path)
+        return np.asarray(stored)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a depth map at {path}; there is none. Check the path.")
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"Expected a NumPy array of depths in {path}; it cannot be read ({error}). Save it again with numpy.save."
+        ) from error
+
+
+def _check_plausible(path: Path, depth: Float32[np.ndarray, "height width"], units: DepthUnits) -> None:
+    if units.plausible_m is None:
+        return
+    valid = depth[depth > 0]
+    median = float(np.median(valid[::7])) if valid.size else None
+    low, high = units.plausible_m
+    if median is not None and not low <= median <= high:
+        guess = "it looks like millimetres read as metres" if median > high else "it looks divided by too much"
+        raise ValueError(
+            f"Depth map {path} must have a median between {low} and {high} m; got {median:.4g} m: {guess} "
+            f"(depth_scale {units.scale:g}). Pass the depth_scale of these files (1000 for millimetres, 5000 for TUM), "
+            "or plausible_depth_m=None if the scene really is that size."
+        )

@@ -1,0 +1,64 @@
+"""Real RGB-D sequences: two small ones inside the package, larger ones where POSESPLAT_DATA points.
+
+Authors, licences and changes of the bundled images are in ``ATTRIBUTION.md`` in each folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from posesplat.datasets.open import open_frames
+from posesplat.datasets.sequences import FrameSequence
+
+SampleName = Literal["tum_fr1_desk", "icl_livingroom1"]
+SAMPLE_NAMES: tuple[SampleName, ...] = ("tum_fr1_desk", "icl_livingroom1")
+"""Bundled sequences: a Kinect on a desk with motion capture truth, and a rendered living room with reference poses."""
+
+_SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+
+
+class MissingData(FileNotFoundError):
+    """A data set that is not on this machine."""
+
+
+def sample_folder(name: SampleName) -> Path:
+    """The folder of a bundled sequence.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in SAMPLE_NAMES:
+        raise ValueError(f"Sample must be one of {', '.join(SAMPLE_NAMES)}; got {name!r}.")
+    return _SAMPLES / name
+
+
+def sample_sequence(name: SampleName) -> FrameSequence:
+    """A bundled RGB-D sequence with true poses.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    return open_frames(sample_folder(name))
+
+
+def real_sequence(name: str, root: str | os.PathLike[str] | None = None) -> FrameSequence:
+    """Open the folder ``name`` of ``root``, by default the folder in the environment variable POSESPLAT_DATA.
+
+    Raises:
+        MissingData: when the variable is not set, or has no such folder.
+    """
+    place = os.environ.get("POSESPLAT_DATA") if root is None else os.fspath(root)
+    if not place:
+        raise MissingData(
+            f"The data set {name!r} needs a folder of data sets; none was given and POSESPLAT_DATA is not set. "
+            "Set POSESPLAT_DATA to it."
+        )
+    folder = Path(place) / name
+    if not folder.is_dir():
+        raise MissingData(
+            f"Expected the data set {name!r} in {place}; there is no such folder. "
+            "Set POSESPLAT_DATA to the folder that holds it."
+        )
+    return open_frames(folder)

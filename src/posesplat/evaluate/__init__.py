@@ -1,0 +1,1 @@
+"""Metrics, rivals and benchmarks."""

@@ -1,0 +1,168 @@
+"""Depth images to Gaussians: local planes, then one flattened Gaussian per (strided) pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from scipy.spatial.transform import RigidTransform, Rotation
+
+from posesplat.gaussians.gaussians import Gaussians
+from posesplat.geometry.cameras import Camera
+from posesplat.geometry.frame import Frame
+from posesplat.kernels.plane_fit import PlaneFit, fit_planes
+
+_RADII = (5, 3, 2, 1)
+"""Half windows tried for the plane fit, largest first."""
+
+
+@dataclass(frozen=True)
+class LiftOptions:
+    """How a depth image becomes Gaussians."""
+
+    stride: int = 2
+    """One Gaussian every ``stride`` pixels in x and y."""
+    spread: float = 0.7
+    """Standard deviation of a Gaussian on the screen it came from, in units of the stride."""
+    flatness: float = 0.1
+    """Thickness along the normal, in units of the smaller standard deviation in the plane."""
+    max_tilt_deg: float = 80.0
+    """Surfaces seen at a larger angle from their normal are left out."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Smoothed depth with local planes; 0 where nothing reliable was measured."""
+
+    depth: Float32[np.ndarray, "h w"]
+    """Depth of the local plane at the pixel, metres."""
+    planes: Float32[np.ndarray, "h w 3"]
+    """Plane vectors m (inverse depth m . r along the ray r)."""
+    relative_error: Float32[np.ndarray, "h w"]
+    """Standard error of the smoothed depth, relative to the depth."""
+
+
+@dataclass(frozen=True)
+class LiftedGaussians:
+    """Gaussians in the camera frame, with the pixels they came from and how well they are known."""
+
+    gaussians: Gaussians
+    """In the camera's own frame (OpenCV axes), with normals towards the camera."""
+    pixels: Int[np.ndarray, "n 2"]
+    """Row and column of the source pixel."""
+    errors: Float32[np.ndarray, " n"]
+    """Standard error along the viewing ray in metres."""
+
+
+def fit_surface(depth: Float32[np.ndarray, "h w"], camera: Camera, threads: int | None = None) -> Surface:
+    """Smooth a depth image by local planes, in the largest window that one plane explains.
+
+    The noise level is read off the image itself: the residual of the smaller windows as a function of depth. A window
+    is too large where its residual exceeds that level, as at creases and on curved surfaces.
+    """
+    fits = {radius: fit_planes(depth, camera, radius=radius, threads=threads) for radius in _RADII}
+    noise = _noise_level(fits[2], depth)
+    chosen = fits[_RADII[-1]]
+    smoothed, planes = chosen.depth.copy(), chosen.planes.copy()
+    relative_error = np.where(smoothed > 0, noise / np.sqrt(3.0), 0).astype(np.float32)
+    for radius in reversed(_RADII[:-1]):
+        fit = fits[radius]
+        count = fit.support * (2 * radius + 1) ** 2
+        better = (fit.depth > 0) & (fit.residual <= 1.25 * noise)
+        smoothed[better], planes[better] = fit.depth[better], fit.planes[better]
+        relative_error[better] = noise[better] / np.sqrt(np.maximum(count[better], 1))
+    return Surface(smoothed, planes, relative_error)
+
+
+def _noise_level(fit: PlaneFit, depth: Float32[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Relative noise of the inverse depth, a + b z, from the lower half of the fits' residuals."""
+    valid = (fit.depth > 0) & (fit.support > 0.8)
+    floor = 1e-6
+    if valid.sum() < 100:
+        return np.full(depth.shape, 1e-2)
+    z, residual = depth[valid], fit.residual[valid]
+    edges = np.quantile(z, np.linspace(0, 1, 9))
+    bins = np.clip(np.searchsorted(edges, z) - 1, 0, 7)
+    centres, levels = [], []
+    for index in range(8):
+        inside = bins == index
+        if inside.sum() >= 50:
+            centres.append(np.median(z[inside]))
+            levels.append(np.median(residual[inside]))
+    # A 5 x 5 window minus three fitted numbers leaves 22 of 25 degrees of freedom.
+    slope = float(np.median(np.divide(levels, centres))) * np.sqrt(25.0 / 22.0)
+    return np.maximum(slope * np.maximum(depth, 1e-3), floor)
+
+
+def lift(
+    frame: Frame, surface: Surface | None = None, options: LiftOptions = LiftOptions(), threads: int | None = None
+) -> LiftedGaussians:
+    """One flattened Gaussian per strided pixel of a depth image, in the camera's frame.
+
+    The Gaussian lies in the local plane and covers the same area of the image whatever the tilt of the surface.
+
+    Raises:
+        ValueError: when the frame has no depth, or no pixel gives a plane.
+    """
+    if frame.depth is None:
+        raise ValueError(f"Frame {frame.name!r} must have depth to become Gaussians; got an image only.")
+    surface = fit_surface(frame.depth, frame.camera, threads) if surface is None else surface
+    camera, stride = frame.camera, options.stride
+    rows, columns = np.meshgrid(
+        np.arange(stride // 2, camera.height, stride), np.arange(stride // 2, camera.width, stride), indexing="ij"
+    )
+    rows, columns = rows.ravel(), columns.ravel()
+    depth = surface.depth[rows, columns].astype(np.float64)
+    planes = surface.planes[rows, columns].astype(np.float64)
+    rays = camera.rays()[rows, columns].astype(np.float64)
+    length = np.linalg.norm(planes, axis=1)
+    cosine = np.divide(
+        np.sum(planes * rays, axis=1),
+        length * np.linalg.norm(rays, axis=1),
+        where=length > 0,
+        out=np.zeros_like(length),
+    )
+    keep = (depth > 0) & (cosine > np.cos(np.radians(options.max_tilt_deg)))
+    if not keep.any():
+        raise ValueError(
+            f"Frame {frame.name!r}: no pixel gives a surface; got {int((frame.depth > 0).sum())} measured pixels. "
+            "Check the depth image, its scale (metres) and the camera."
+        )
+    rows, columns, depth, rays, cosine = rows[keep], columns[keep], depth[keep], rays[keep], cosine[keep]
+    normals = -planes[keep] / length[keep, None]
+    sigma = options.spread * stride * depth / camera.fx
+    gaussians = Gaussians(
+        means_in_world=rays * depth[:, None],
+        quats_wxyz=_disc_orientation(normals, rays).as_quat(scalar_first=True),
+        scales=np.stack([sigma / cosine, sigma, options.flatness * sigma], axis=1),
+        opacities=np.ones(len(depth)),
+        colors=None if frame.image is None else _cell_colors(frame.image, stride)[rows // stride, columns // stride],
+        normals_in_world=normals,
+    )
+    errors = (surface.relative_error[rows, columns] * depth).astype(np.float32)
+    return LiftedGaussians(gaussians, np.stack([rows, columns], axis=1), errors)
+
+
+def _disc_orientation(normals: Float[np.ndarray, "n 3"], rays: Float[np.ndarray, "n 3"]) -> Rotation:
+    """Axes (direction of the tilt, across it, normal) as rotations."""
+    along = rays - np.sum(rays * normals, axis=1, keepdims=True) * normals
+    size = np.linalg.norm(along, axis=1, keepdims=True)
+    facing = size[:, 0] < 1e-6
+    fallback = np.cross(normals, np.array([0.0, 1.0, 0.0]))
+    along = np.where(facing[:, None], fallback, along)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    return Rotation.from_matrix(np.stack([along, np.cross(normals, along), normals], axis=2))
+
+
+def _cell_colors(image: np.ndarray, stride: int) -> Float32[np.ndarray, "h w 3"]:
+    """Mean colour in [0, 1] of stride x stride cells; a last partial cell repeats the border."""
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge").astype(np.float32)
+    cells = padded.reshape(padded.shape[0] // stride, stride, padded.shape[1] // stride, stride, 3)
+    return np.asarray(cells.mean(axis=(1, 3)) / 255.0, dtype=np.float32)
+
+
+def placed(lifted: LiftedGaussians, cam_from_world: RigidTransform) -> Gaussians:
+    """The lifted Gaussians in the world frame."""
+    return lifted.gaussians.transformed(cam_from_world.inv())
