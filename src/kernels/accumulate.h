@@ -128,9 +128,9 @@ static void accumulate_tile(const RenderJob& job, int tile, const float* buffer,
         const Mask valid = observed & geometry(x, &rx, m, &kappa, &variance) & (variance <= splat(obs.channel_term.gate));
         const Vec inverse = splat(1.0f) / max(plane_at(l.weight, x), splat(1e-6f));
         const Vec value = plane_at(l.channel + c, x) * inverse;
-        // d(N/W) = (dN - value dW) / W with dW = -dT.
-        const Vec shift_u = (plane_at(l.channel_gradient + 2 * c, x) + value * plane_at(l.shift, x)) * inverse;
-        const Vec shift_v = (plane_at(l.channel_gradient + 2 * c + 1, x) + value * plane_at(l.shift + 1, x)) * inverse;
+        // d(N/W) = (dN - value dW) / W.
+        const Vec shift_u = (plane_at(l.channel_gradient + 2 * c, x) - value * plane_at(l.weight_shift, x)) * inverse;
+        const Vec shift_v = (plane_at(l.channel_gradient + 2 * c + 1, x) - value * plane_at(l.weight_shift + 1, x)) * inverse;
         image_motion(cam, rx, ry, kappa, du, dv);
         for (int k = 0; k < kPoseDof; ++k) j[k] = gain * unit * (shift_u * du[k] + shift_v * dv[k]);
         j[6] = value * unit, j[7] = unit;
@@ -157,7 +157,7 @@ static void write_tile(const RenderJob& job, int tile, const float* buffer, cons
     for (int x = 0; x < tb.width; ++x) {
       const int64_t i = first + x;
       const float weight = at(l.weight, x), inverse = weight > 0 ? 1.0f / weight : 0.0f;
-      if (out.alpha) out.alpha[i] = weight;
+      if (out.alpha) out.alpha[i] = weight < 1.0f ? weight : 1.0f;
       if (out.depth) out.depth[i] = at(l.depth, x) * inverse;
       if (out.planes) {
         const float rx = (tb.x0 + x + 0.5f - cam.cx) / cam.fx;
@@ -175,7 +175,7 @@ static void write_tile(const RenderJob& job, int tile, const float* buffer, cons
         for (int c = 0; c < channels; ++c)
           for (int axis = 0; axis < 2; ++axis)
             out.gradients[(i * channels + c) * 2 + axis] =
-                (at(l.channel_gradient + 2 * c + axis, x) + at(l.channel + c, x) * inverse * at(l.shift + axis, x)) * inverse;
+                (at(l.channel_gradient + 2 * c + axis, x) - at(l.channel + c, x) * inverse * at(l.weight_shift + axis, x)) * inverse;
       if (out.jacobian) {
         const float mean = at(l.depth, x) * inverse;
         for (int k = 0; k < kPoseDof; ++k)

@@ -5,6 +5,7 @@
 struct Layout {
   int transmittance = 0, weight = 1, depth = -1, plane = -1, variance = -1, channel = -1;
   int shift = -1;             // derivative of transmittance for a shift of the splats in x and y
+  int weight_shift = -1;      // derivative of the weight for the same
   int channel_gradient = -1;  // two a channel
   int pose = -1;              // derivative of transmittance for the six pose parameters
   int depth_pose = -1;        // derivative of the weighted depth sum for the same
@@ -21,7 +22,7 @@ static inline Layout layout_of(uint32_t flags, int channels) {
   if (flags & kExpectedDepth) l.depth = take(1);
   if (flags & kPlanes) l.plane = take(3), l.variance = take(1);
   if (flags & kChannels) l.channel = take(channels);
-  if (flags & kChannelGradients) l.shift = take(2), l.channel_gradient = take(2 * channels);
+  if (flags & kChannelGradients) l.shift = take(2), l.weight_shift = take(2), l.channel_gradient = take(2 * channels);
   if (flags & kDepthJacobian) l.pose = take(kPoseDof), l.depth_pose = take(kPoseDof);
   return l;
 }
@@ -70,90 +71,131 @@ static void splat_motion(const RenderJob& job, const float* rotation, int64_t id
   }
 }
 
-template <uint32_t kFlags>
-static void composite(const RenderJob& job, int tile, Entry* entries, int64_t count, float* buffer) {
-  const int channels = (kFlags & kChannels) ? job.scene.channels : 0;
-  const Layout l = layout_of(kFlags, channels);
-  const int tile_x = (tile % job.tiles_x) * kTileWidth, tile_y = (tile / job.tiles_x) * kTileHeight;
-  const int x_last = tile_x + kTileWidth - 1, y_last = tile_y + kTileHeight - 1;
-  const int row_size = l.count * kRowStride;
-  const CameraParams& cam = job.camera;
-  const float ifx = 1.0f / cam.fx, ify = 1.0f / cam.fy;
-  float rotation[9];
-  for (int k = 0; k < 9; ++k) rotation[k] = (float)job.pose.rotation[k];
-  SplatMotion motion;
+// The part of a splat that lies in a tile, and its alpha eight pixels at a time.
+struct Footprint {
+  const Splat& s;
+  int tile_x, tile_y, x_lo, x_hi, y_lo, y_hi;
+  Vec quad, opacity, dx_first;
 
-  for (int64_t n = 0; n < count; ++n) {
-    if (n + 4 < count) __builtin_prefetch(&job.splats[entries[n + 4].id]);
-    const uint32_t id = entries[n].id;
-    const Splat& s = job.splats[id];
-    const int y_lo = s.y_lo > tile_y ? s.y_lo : tile_y, y_hi = s.y_hi < y_last ? s.y_hi : y_last;
-    const int x_lo = s.x_lo > tile_x ? s.x_lo : tile_x, x_hi = s.x_hi < x_last ? s.x_hi : x_last;
-    const float* values = channels ? job.scene.values + (int64_t)channels * id : nullptr;
-    if constexpr (kFlags & kDepthJacobian) splat_motion(job, rotation, id, motion);
-    const Vec quad = splat(-0.5f * s.a), opacity = splat(s.opacity);
-    const Vec dx_first = lanes() + splat(x_lo + 0.5f - s.u);
-    // Inverse depth of the splat's plane at the pixel, relative to a constant: row + slope * lane.
-    const float kappa_x = (kFlags & kPlanes) ? s.plane[0] * ifx : 0.0f;
-    const float kappa_y = (kFlags & kPlanes) ? s.plane[1] * ify : 0.0f;
+  inline __attribute__((always_inline)) Footprint(const Splat& splat_, int x0, int y0) : s(splat_), tile_x(x0), tile_y(y0) {
+    const int x_last = x0 + kTileWidth - 1, y_last = y0 + kTileHeight - 1;
+    x_lo = s.x_lo > x0 ? s.x_lo : x0, x_hi = s.x_hi < x_last ? s.x_hi : x_last;
+    y_lo = s.y_lo > y0 ? s.y_lo : y0, y_hi = s.y_hi < y_last ? s.y_hi : y_last;
+    quad = splat(-0.5f * s.a), opacity = splat(s.opacity);
+    dx_first = lanes() + splat(x_lo + 0.5f - s.u);
+  }
 
+  // Calls visit(row pointer, x, y, dx, dy, transmittance, raw alpha, alpha) for each span that any lane still sees.
+  template <class Visit>
+  inline __attribute__((always_inline)) void for_each_span(float* buffer, int row_size, int transmittance, const Visit& visit) const {
     for (int y = y_lo; y <= y_hi; ++y) {
       float* row = buffer + (y - tile_y) * row_size + (x_lo - tile_x);
       const float dy = y + 0.5f - s.v;
       const Vec linear = splat(-s.b * dy), constant = splat(-0.5f * s.c * dy * dy);
       Vec dx = dx_first;
       for (int x = x_lo; x <= x_hi; x += kLanes, row += kLanes, dx += splat((float)kLanes)) {
-        const Vec before = load(row + l.transmittance * kRowStride);
+        const Vec before = load(row + transmittance * kRowStride);
         const Vec power = (quad * dx + linear) * dx + constant;
         const Mask seen = (power > splat(-5.6f)) & (before > splat(0.0f));
         if (!any(seen)) continue;
         const Vec raw = opacity * exp_negative(max(power, splat(-5.6f)));
-        const Vec alpha = keep(seen & (raw >= splat(kAlphaMin)), min(raw, splat(kAlphaMax)));
-        const Vec spent = alpha * before;
-        const Vec after = before - spent;
-        const Mask alive = after > splat(kTransmittanceMin);
-        const Vec weight = keep(alive, spent);
-        store(row + l.transmittance * kRowStride, keep(alive, after));
-        add(row + l.weight * kRowStride, weight);
-        if constexpr (kFlags & kExpectedDepth) add(row + l.depth * kRowStride, weight * splat(s.z));
-        if constexpr (kFlags & kPlanes) {
-          const Vec kappa = splat(s.plane[2] + (x + 0.5f - cam.cx) * kappa_x + (y + 0.5f - cam.cy) * kappa_y) +
-                            lanes() * splat(kappa_x);
-          for (int k = 0; k < 3; ++k) add(row + (l.plane + k) * kRowStride, weight * splat(s.plane[k]));
-          add(row + l.variance * kRowStride, weight * kappa * kappa);
-        }
-        if constexpr (kFlags & kChannels)
-          for (int c = 0; c < channels; ++c) add(row + (l.channel + c) * kRowStride, weight * splat(values[c]));
-        if constexpr ((kFlags & kChannelGradients) || (kFlags & kDepthJacobian)) {
-          // alpha' = alpha e . mu' (+ alpha e^T S' e / 2), e = S^-1 d; a clamped alpha does not move.
-          const Vec e_x = splat(s.a) * dx + splat(s.b * dy), e_y = splat(s.b) * dx + splat(s.c * dy);
-          const Mask free = alive & (raw < splat(kAlphaMax));
-          const Vec moving = keep(free, alpha);
+        visit(row, x, y, dx, dy, before, raw, keep(seen & (raw >= splat(kAlphaMin)), min(raw, splat(kAlphaMax))));
+      }
+    }
+  }
+};
+
+// With kLayered, a splat is weighed by the transmittance left by splats more than job.layer in front of it: a second
+// cursor spends the transmittance behind the first.
+template <uint32_t kFlags, bool kLayered>
+static void composite(const RenderJob& job, int tile, Entry* entries, int64_t count, float* buffer) {
+  const int channels = (kFlags & kChannels) ? job.scene.channels : 0;
+  const Layout l = layout_of(kFlags, channels);
+  const int tile_x = (tile % job.tiles_x) * kTileWidth, tile_y = (tile / job.tiles_x) * kTileHeight;
+  const int row_size = l.count * kRowStride;
+  const CameraParams& cam = job.camera;
+  const float ifx = 1.0f / cam.fx, ify = 1.0f / cam.fy;
+  float rotation[9];
+  for (int k = 0; k < 9; ++k) rotation[k] = (float)job.pose.rotation[k];
+  SplatMotion motion;
+  int64_t spent_until = 0;
+
+  for (int64_t n = 0; n < count; ++n) {
+    if (n + 4 < count) __builtin_prefetch(&job.splats[entries[n + 4].id]);
+    const uint32_t id = entries[n].id;
+    const Splat& s = job.splats[id];
+
+    if constexpr (kLayered) {
+      const float hidden = s.z * (1.0f - job.layer);
+      for (; job.splats[entries[spent_until].id].z < hidden; ++spent_until) {
+        const Splat& front = job.splats[entries[spent_until].id];
+        Footprint(front, tile_x, tile_y).for_each_span(buffer, row_size, l.transmittance,
+            [&](float* row, int, int, Vec dx, float dy, Vec before, Vec raw, Vec alpha) __attribute__((always_inline)) {
+          const Vec after = before - alpha * before;
+          const Mask alive = after > splat(kTransmittanceMin);
+          store(row + l.transmittance * kRowStride, keep(alive, after));
           if constexpr (kFlags & kChannelGradients) {
+            const Vec e_x = splat(front.a) * dx + splat(front.b * dy), e_y = splat(front.b) * dx + splat(front.c * dy);
+            const Vec moving = keep(raw < splat(kAlphaMax), alpha);
             for (int axis = 0; axis < 2; ++axis) {
               float* shift = row + (l.shift + axis) * kRowStride;
               const Vec t = load(shift);
-              const Vec change = keep(alive, t * alpha + before * (moving * (axis ? e_y : e_x)));
-              store(shift, t - change);
-              for (int c = 0; c < channels; ++c)
-                add(row + (l.channel_gradient + 2 * c + axis) * kRowStride, change * splat(values[c]));
+              store(shift, keep(alive, t - t * alpha - before * (moving * (axis ? e_y : e_x))));
             }
           }
-          if constexpr (kFlags & kDepthJacobian) {
-            for (int k = 0; k < kPoseDof; ++k) {
-              float* pose = row + (l.pose + k) * kRowStride;
-              const Vec t = load(pose);
-              const Vec growth = e_x * splat(motion.u[k]) + e_y * splat(motion.v[k]) +
-                                 splat(0.5f) * (e_x * e_x * splat(motion.s_xx[k]) + e_y * e_y * splat(motion.s_yy[k])) +
-                                 e_x * e_y * splat(motion.s_xy[k]);
-              const Vec change = keep(alive, t * alpha + before * (moving * growth));
-              store(pose, t - change);
-              add(row + (l.depth_pose + k) * kRowStride, change * splat(s.z) + weight * splat(motion.z[k]));
-            }
+        });
+      }
+    }
+
+    const float* values = channels ? job.scene.values + (int64_t)channels * id : nullptr;
+    if constexpr (kFlags & kDepthJacobian) splat_motion(job, rotation, id, motion);
+    // Inverse depth of the splat's plane is affine in the pixel.
+    const float kappa_x = s.plane[0] * ifx, kappa_y = s.plane[1] * ify;
+    Footprint(s, tile_x, tile_y).for_each_span(buffer, row_size, l.transmittance,
+        [&](float* row, int x, int y, Vec dx, float dy, Vec before, Vec raw, Vec alpha) __attribute__((always_inline)) {
+      const Vec spent = alpha * before, after = before - spent;
+      const Mask alive = kLayered ? before > splat(0.0f) : after > splat(kTransmittanceMin);
+      const Vec weight = keep(alive, spent);
+      if constexpr (!kLayered) store(row + l.transmittance * kRowStride, keep(alive, after));
+      add(row + l.weight * kRowStride, weight);
+      if constexpr (kFlags & kExpectedDepth) add(row + l.depth * kRowStride, weight * splat(s.z));
+      if constexpr (kFlags & kPlanes) {
+        const Vec kappa = splat(s.plane[2] + (x + 0.5f - cam.cx) * kappa_x + (y + 0.5f - cam.cy) * kappa_y) +
+                          lanes() * splat(kappa_x);
+        for (int k = 0; k < 3; ++k) add(row + (l.plane + k) * kRowStride, weight * splat(s.plane[k]));
+        add(row + l.variance * kRowStride, weight * kappa * kappa);
+      }
+      if constexpr (kFlags & kChannels)
+        for (int c = 0; c < channels; ++c) add(row + (l.channel + c) * kRowStride, weight * splat(values[c]));
+      if constexpr ((kFlags & kChannelGradients) || (kFlags & kDepthJacobian)) {
+        // alpha' = alpha e . mu' (+ alpha e^T S' e / 2), e = S^-1 d; a clamped alpha does not move.
+        const Vec e_x = splat(s.a) * dx + splat(s.b * dy), e_y = splat(s.b) * dx + splat(s.c * dy);
+        const Vec moving = keep(alive & (raw < splat(kAlphaMax)), alpha);
+        if constexpr (kFlags & kChannelGradients) {
+          for (int axis = 0; axis < 2; ++axis) {
+            float* shift = row + (l.shift + axis) * kRowStride;
+            const Vec t = load(shift);
+            const Vec change = keep(alive, t * alpha + before * (moving * (axis ? e_y : e_x)));
+            if constexpr (!kLayered) store(shift, t - change);
+            add(row + (l.weight_shift + axis) * kRowStride, change);
+            for (int c = 0; c < channels; ++c)
+              add(row + (l.channel_gradient + 2 * c + axis) * kRowStride, change * splat(values[c]));
+          }
+        }
+        if constexpr (kFlags & kDepthJacobian) {
+          for (int k = 0; k < kPoseDof; ++k) {
+            float* pose = row + (l.pose + k) * kRowStride;
+            const Vec t = load(pose);
+            const Vec growth = e_x * splat(motion.u[k]) + e_y * splat(motion.v[k]) +
+                               splat(0.5f) * (e_x * e_x * splat(motion.s_xx[k]) + e_y * e_y * splat(motion.s_yy[k])) +
+                               e_x * e_y * splat(motion.s_xy[k]);
+            const Vec change = keep(alive, t * alpha + before * (moving * growth));
+            store(pose, t - change);
+            add(row + (l.depth_pose + k) * kRowStride, change * splat(s.z) + weight * splat(motion.z[k]));
           }
         }
       }
-    }
+    });
   }
 }
 
@@ -167,16 +209,20 @@ static void composite_tile(const RenderJob& job, int tile, Entry* scratch, float
   Entry* entries = job.entries + job.tile_start[tile];
   const int64_t count = job.tile_start[tile + 1] - job.tile_start[tile];
   if (count == 0) return;
-  sort_entries(entries, scratch, count, job.key_shift);
+  sort_entries(entries, scratch, count);
   switch (job.flags) {
 #define POSESPLAT_MODE(flags) \
-  case (flags): return composite<(flags)>(job, tile, entries, count, buffer);
+  case (flags): return composite<(flags), false>(job, tile, entries, count, buffer);
+#define POSESPLAT_LAYERED_MODE(flags) \
+  case (flags): return job.layer > 0 ? composite<(flags), true>(job, tile, entries, count, buffer) \
+                                     : composite<(flags), false>(job, tile, entries, count, buffer);
     POSESPLAT_MODE(kExpectedDepth)
     POSESPLAT_MODE(kExpectedDepth | kChannels)
     POSESPLAT_MODE(kExpectedDepth | kDepthJacobian)
-    POSESPLAT_MODE(kPlanes)
-    POSESPLAT_MODE(kPlanes | kChannels)
-    POSESPLAT_MODE(kPlanes | kChannels | kChannelGradients)
+    POSESPLAT_LAYERED_MODE(kPlanes)
+    POSESPLAT_LAYERED_MODE(kPlanes | kChannels)
+    POSESPLAT_LAYERED_MODE(kPlanes | kChannels | kChannelGradients)
+#undef POSESPLAT_LAYERED_MODE
 #undef POSESPLAT_MODE
   }
 }

@@ -166,7 +166,7 @@ static void lookup_channel_row(const View& view, const Query& query, int block_r
         if (query.depth && query.occlusion > 0) {
           const int64_t nearest = b.index + (b.w10 + b.w11 > 0.5f) + (int64_t)(b.w01 + b.w11 > 0.5f) * qc.width;
           const float seen = query.depth[nearest];
-          if (seen > 0 && (seen - qz > query.occlusion * qz || qz - seen > query.occlusion * qz)) {
+          if (seen > 0 && seen < kFarthest && (seen - qz > query.occlusion * qz || qz - seen > query.occlusion * qz)) {
             missing += channels;
             continue;
           }

@@ -1,5 +1,5 @@
-// Python bindings: arrays in, arrays out, the GIL released while the loops run. Shapes and units are documented and
-// checked by posesplat.kernels; here only what would crash is checked.
+// Python bindings: arrays in, arrays out, the GIL released while the loops run. Units are documented by
+// posesplat.kernels; here shapes, and whatever else would crash or give NaN, are checked.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -8,8 +8,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -29,7 +31,11 @@ using Doubles = nb::ndarray<nb::numpy, double>;
 
 struct Camera {
   CameraParams params;
-  Camera(float fx, float fy, float cx, float cy, int width, int height) : params{fx, fy, cx, cy, width, height} {}
+  Camera(float fx, float fy, float cx, float cy, int width, int height) : params{fx, fy, cx, cy, width, height} {
+    if (std::min(width, height) < 1 || std::max(width, height) > kMaxImageSide)
+      throw std::invalid_argument("Camera size must be 1 to " + std::to_string(kMaxImageSide) + " pixels; got " +
+                                  std::to_string(width) + " x " + std::to_string(height) + ". Resize the image.");
+  }
 };
 
 PoseParams make_pose(const std::array<double, 9>& rotation, const std::array<double, 3>& centre) {
@@ -86,17 +92,22 @@ nb::dict to_dict(const Sums<Dof>& sums) {
 }
 
 template <int Dof>
+Sums<Dof> total(const std::vector<Sums<Dof>>& blocks) {
+  Sums<Dof> sums{};
+  for (const Sums<Dof>& b : blocks) {
+    for (int k = 0; k < Dof * (Dof + 1) / 2; ++k) sums.h[k] += b.h[k];
+    for (int k = 0; k < Dof; ++k) sums.g[k] += b.g[k];
+    sums.cost += b.cost, sums.observed += b.observed, sums.covered += b.covered, sums.inliers += b.inliers;
+  }
+  return sums;
+}
+
+template <int Dof>
 nb::dict to_dict(const std::vector<Sums<Dof>>& blocks) {
-  Sums<Dof> total{};
   nb::capsule owner;
   double* gradients = allocate<double>(std::max<size_t>(blocks.size(), 1) * Dof, owner);
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    const Sums<Dof>& b = blocks[i];
-    for (int k = 0; k < Dof * (Dof + 1) / 2; ++k) total.h[k] += b.h[k];
-    for (int k = 0; k < Dof; ++k) total.g[k] += gradients[i * Dof + k] = b.g[k];
-    total.cost += b.cost, total.observed += b.observed, total.covered += b.covered, total.inliers += b.inliers;
-  }
-  nb::dict result = to_dict(total);
+  for (size_t i = 0; i < blocks.size(); ++i) std::copy(blocks[i].g, blocks[i].g + Dof, gradients + i * Dof);
+  nb::dict result = to_dict(total(blocks));
   const size_t shape[2] = {blocks.size(), Dof};
   result["block_gradients"] = Doubles(gradients, 2, shape, owner);
   return result;
@@ -104,41 +115,91 @@ nb::dict to_dict(const std::vector<Sums<Dof>>& blocks) {
 
 const float* optional_data(const std::optional<Floats>& array) { return array ? array->data() : nullptr; }
 
-void expect_size(const Floats& array, size_t size, const char* name) {
-  if (array.size() != size)
-    throw std::invalid_argument(std::string(name) + " must hold " + std::to_string(size) + " numbers; got " +
-                                std::to_string(array.size()) + ".");
+template <class Side>
+std::string shape_text(size_t ndim, const Side& side) {
+  std::string text = "(";
+  for (size_t i = 0; i < ndim; ++i) text += (i ? ", " : "") + std::to_string(side(i));
+  return text + (ndim == 1 ? ",)" : ")");
 }
 
-void expect_finite(const Floats& array, const char* name) {
+constexpr const char* kGaussianAdvice = "All arrays describe the same Gaussians, one row each.";
+constexpr const char* kImageAdvice = "Pass the camera of the image, or resize it with Camera.resized().";
+
+void expect_shape(const Floats& array, std::initializer_list<size_t> shape, const char* name, const char* advice) {
+  const auto actual = [&](size_t i) { return array.shape(i); };
+  const auto expected = [&](size_t i) { return shape.begin()[i]; };
+  bool same = array.ndim() == shape.size();
+  for (size_t i = 0; same && i < shape.size(); ++i) same = actual(i) == expected(i);
+  if (!same)
+    throw std::invalid_argument(std::string(name) + " must have shape " + shape_text(shape.size(), expected) +
+                                "; got " + shape_text(array.ndim(), actual) + ". " + advice);
+}
+
+void expect_finite(const Floats& array, const char* name, const char* advice) {
   for (size_t i = 0; i < array.size(); ++i)
     if (!std::isfinite(array.data()[i]))
-      throw std::invalid_argument(std::string(name) + " must be finite; got NaN or infinity. Drop such Gaussians.");
+      throw std::invalid_argument(std::string(name) + " must be finite; got NaN or infinity. " + advice);
 }
 
-size_t pixels(const CameraParams& camera) { return static_cast<size_t>(camera.width) * camera.height; }
+// NaN in an image shows in the sums, so that the image itself is searched only when there is something to find.
+template <int Dof>
+void expect_finite_sums(const Sums<Dof>& sums, const std::optional<Floats>& channels,
+                        const std::optional<Floats>& gradients) {
+  double total = sums.cost;
+  for (double g : sums.g) total += g;
+  if (std::isfinite(total)) return;
+  if (channels) expect_finite(*channels, "channels", "Fill such pixels first.");
+  if (gradients) expect_finite(*gradients, "gradients", "Fill such pixels first.");
+  throw std::invalid_argument("The sums must be finite; got NaN or infinity. Check the gain, the bias, the robust "
+                              "scale and the rendered view.");
+}
+
+void expect_layer(float layer) {
+  if (!(layer >= 0 && layer < 1))
+    throw std::invalid_argument("layer must be a relative depth in [0, 1); got " + std::to_string(layer) +
+                                ". 0 composites strictly by depth.");
+}
 
 struct SceneArrays {  // checks before Scene copies
   SceneArrays(const Floats& means, const Floats& quats, const Floats& scales, const Floats& opacities,
               const Floats& normals, const Floats& values)
       : count(opacities.size()), channels(values.ndim() == 2 ? values.shape(1) : 0) {
-    expect_size(means, 3 * count, "means");
-    expect_size(quats, 4 * count, "quats_wxyz");
-    expect_size(scales, 3 * count, "scales");
-    expect_size(normals, 3 * count, "normals");
-    expect_size(values, channels * count, "values");
-    expect_finite(means, "means");
-    expect_finite(quats, "quats_wxyz");
-    expect_finite(scales, "scales");
-    expect_finite(opacities, "opacities");
-    expect_finite(normals, "normals");
-    expect_finite(values, "values");
+    if (count > UINT32_MAX)
+      throw std::invalid_argument("A scene must hold fewer than 2^32 Gaussians; got " + std::to_string(count) +
+                                  ". Split it.");
+    check(opacities, {count}, "opacities");
+    check(means, {count, 3}, "means");
+    check(quats, {count, 4}, "quats_wxyz");
+    check(scales, {count, 3}, "scales");
+    check(normals, {count, 3}, "normals");
+    check(values, {count, channels}, "channels");
+    for (size_t i = 0; i < count; ++i) {
+      const float* q = quats.data() + 4 * i;
+      if (q[0] == 0 && q[1] == 0 && q[2] == 0 && q[3] == 0)
+        throw std::invalid_argument("quats_wxyz must be rotations; got 0 0 0 0 in row " + std::to_string(i) +
+                                    ". Drop such Gaussians.");
+    }
   }
+
+  static void check(const Floats& array, std::initializer_list<size_t> shape, const char* name) {
+    expect_shape(array, shape, name, kGaussianAdvice);
+    expect_finite(array, name, "Drop such Gaussians.");
+  }
+
   size_t count, channels;
 };
 
+bool is_render_mode(uint32_t flags) {
+  for (uint32_t mode : {kExpectedDepth | 0u, kExpectedDepth | kChannels, kExpectedDepth | kDepthJacobian, kPlanes | 0u,
+                        kPlanes | kChannels, kPlanes | kChannels | kChannelGradients})
+    if (flags == mode) return true;
+  return false;
+}
+
 nb::dict render(Scene& scene, const Camera& camera, const std::array<double, 9>& rotation,
-                const std::array<double, 3>& centre, uint32_t flags, float near, int key_shift, int threads) {
+                const std::array<double, 3>& centre, uint32_t flags, float near, float layer, int threads) {
+  if (!is_render_mode(flags)) throw std::invalid_argument("flags must be a combination that render() offers.");
+  expect_layer(layer);
   const size_t h = camera.params.height, w = camera.params.width, c = scene.channels();
   Outputs outputs;
   RenderOutputs targets{};
@@ -153,7 +214,7 @@ nb::dict render(Scene& scene, const Camera& camera, const std::array<double, 9>&
   if (flags & kDepthJacobian) targets.jacobian = outputs.add("jacobian", {h, w, kPoseDof});
   {
     nb::gil_scoped_release release;
-    scene.render(camera.params, make_pose(rotation, centre), flags, near, key_shift, threads, targets);
+    scene.render(camera.params, make_pose(rotation, centre), flags, near, layer, threads, targets);
   }
   return outputs.result();
 }
@@ -162,16 +223,19 @@ nb::tuple normal_equations(Scene& scene, const Camera& camera, const std::array<
                            const std::array<double, 3>& centre, std::optional<Floats> depth,
                            std::optional<Floats> channels, const std::array<float, 3>& depth_term,
                            const std::array<float, 3>& channel_term, float gain, float bias, float min_alpha,
-                           float near, int key_shift, int threads) {
-  if (depth) expect_size(*depth, pixels(camera.params), "depth");
-  if (channels) expect_size(*channels, pixels(camera.params) * scene.channels(), "channels");
+                           float near, float layer, int threads) {
+  const size_t h = camera.params.height, w = camera.params.width, c = scene.channels();
+  if (depth) expect_shape(*depth, {h, w}, "depth", kImageAdvice);
+  if (channels) expect_shape(*channels, {h, w, c}, "channels", kImageAdvice);
+  expect_layer(layer);
   const Observations observations{optional_data(depth), optional_data(channels), make_term(depth_term),
                                   make_term(channel_term), gain, bias, min_alpha};
   PixelSums sums;
   {
     nb::gil_scoped_release release;
-    sums = scene.normal_equations(camera.params, make_pose(rotation, centre), near, key_shift, threads, observations);
+    sums = scene.normal_equations(camera.params, make_pose(rotation, centre), near, layer, threads, observations);
   }
+  expect_finite_sums(sums.channels, channels, std::nullopt);
   return nb::make_tuple(to_dict(sums.depth), to_dict(sums.channels));
 }
 
@@ -193,14 +257,16 @@ nb::tuple lookup(const RenderedView& rendered, const Camera& camera, const std::
                  std::optional<Floats> gradients, const std::array<float, 3>& depth_term,
                  const std::array<float, 3>& channel_term, float gain, float bias, float min_alpha, float occlusion,
                  int step, bool use_depth, int threads) {
-  const size_t size = pixels(camera.params), count = rendered.channel_count;
-  if (depth) expect_size(*depth, size, "depth");
+  const size_t h = camera.params.height, w = camera.params.width, c = rendered.channel_count;
+  if (depth) expect_shape(*depth, {h, w}, "depth", kImageAdvice);
   if (channels) {
-    expect_size(*channels, size * count, "channels");
     if (!gradients || !rendered.channels) throw std::invalid_argument("channels need their gradients and a view with channels.");
-    expect_size(*gradients, 2 * size * count, "gradients");
+    expect_shape(*channels, {h, w, c}, "channels", kImageAdvice);
+    expect_shape(*gradients, {h, w, c, 2}, "gradients", kImageAdvice);
   }
-  if (step < 1) throw std::invalid_argument("step must be at least 1.");
+  if (step < 1 || step > kLookupBlock)
+    throw std::invalid_argument("step must be 1 to " + std::to_string(kLookupBlock) + " pixels; got " +
+                                std::to_string(step) + ". Use a smaller image instead.");
   const View view = rendered.view();
   const Query query{camera.params, make_pose(rotation, centre), optional_data(depth), optional_data(channels),
                     optional_data(gradients), step, gain, bias, make_term(depth_term), make_term(channel_term),
@@ -220,14 +286,20 @@ nb::tuple lookup(const RenderedView& rendered, const Camera& camera, const std::
         kernels.lookup_channel_row(view, query, static_cast<int>(row - query_rows), &channel_blocks[(row - query_rows) * view_columns]);
     });
   }
+  expect_finite_sums(total(channel_blocks), channels, gradients);
   return nb::make_tuple(to_dict(depth_blocks), to_dict(channel_blocks));
 }
 
 nb::dict fit_planes(Floats inverse_depth, int width, int height, int radius, float tolerance, float min_support,
                     int threads) {
-  if (radius < 1 || width < 1 || height < 1) throw std::invalid_argument("radius and size must be positive.");
-  expect_size(inverse_depth, static_cast<size_t>(width + 2 * radius + kLanes) * (height + 2 * radius), "inverse_depth");
-  const size_t h = height, w = width;
+  if (radius < 1 || radius > kMaxFitRadius)
+    throw std::invalid_argument("radius must be 1 to " + std::to_string(kMaxFitRadius) + " pixels; got " +
+                                std::to_string(radius) + ".");
+  if (std::min(width, height) < 1 || std::max(width, height) > kMaxImageSide)
+    throw std::invalid_argument("The depth image must have 1 to " + std::to_string(kMaxImageSide) +
+                                " pixels a side; got " + std::to_string(width) + " x " + std::to_string(height) + ".");
+  const size_t h = height, w = width, border = 2 * radius;
+  expect_shape(inverse_depth, {h + border, w + border + kLanes}, "inverse_depth", "Pad it by the radius.");
   Outputs outputs;
   const PlaneFit fit{inverse_depth.data(), width, height, radius, tolerance, min_support,
                      outputs.add("fit", {h, w, 3}), outputs.add("residual", {h, w}), outputs.add("support", {h, w})};
@@ -274,21 +346,21 @@ NB_MODULE(_kernels, m) {
            [](RenderedView* self, const Camera& camera, const std::array<double, 9>& rotation,
               const std::array<double, 3>& centre, Floats planes, Floats variance, Floats alpha,
               std::optional<Floats> channels) {
-             const size_t size = pixels(camera.params);
-             expect_size(planes, 3 * size, "planes");
-             expect_size(variance, size, "variance");
-             expect_size(alpha, size, "alpha");
-             const int count = channels && size ? static_cast<int>(channels->size() / size) : 0;
-             if (channels) expect_size(*channels, size * count, "channels");
-             new (self) RenderedView{camera, make_pose(rotation, centre), planes, variance, alpha, channels, count};
+             const size_t h = camera.params.height, w = camera.params.width;
+             const size_t c = channels && channels->ndim() == 3 ? channels->shape(2) : 0;
+             expect_shape(planes, {h, w, 3}, "planes", kImageAdvice);
+             expect_shape(variance, {h, w}, "variance", kImageAdvice);
+             expect_shape(alpha, {h, w}, "alpha", kImageAdvice);
+             if (channels) expect_shape(*channels, {h, w, c}, "channels", kImageAdvice);
+             new (self) RenderedView{camera, make_pose(rotation, centre), planes, variance, alpha, channels, static_cast<int>(c)};
            },
            "camera"_a, "rotation"_a, "centre"_a, "planes"_a, "variance"_a, "alpha"_a, "channels"_a.none());
 
-  m.def("render", &render, "scene"_a, "camera"_a, "rotation"_a, "centre"_a, "flags"_a, "near"_a, "key_shift"_a,
+  m.def("render", &render, "scene"_a, "camera"_a, "rotation"_a, "centre"_a, "flags"_a, "near"_a, "layer"_a,
         "threads"_a);
   m.def("normal_equations", &normal_equations, "scene"_a, "camera"_a, "rotation"_a, "centre"_a, "depth"_a.none(),
         "channels"_a.none(), "depth_term"_a, "channel_term"_a, "gain"_a, "bias"_a, "min_alpha"_a, "near"_a,
-        "key_shift"_a, "threads"_a);
+        "layer"_a, "threads"_a);
   m.def("lookup", &lookup, "view"_a, "camera"_a, "rotation"_a, "centre"_a, "depth"_a.none(), "channels"_a.none(),
         "gradients"_a.none(), "depth_term"_a, "channel_term"_a, "gain"_a, "bias"_a, "min_alpha"_a, "occlusion"_a,
         "step"_a, "use_depth"_a, "threads"_a);

@@ -135,17 +135,17 @@ static void scatter(const RenderJob& job, int64_t begin, int64_t end, int64_t* c
     const TileRange t = tiles_of(s);
     uint32_t bits;
     __builtin_memcpy(&bits, &s.z, sizeof(bits));  // positive floats sort as their bits
-    const Entry entry{bits >> job.key_shift, (uint32_t)i};
+    const Entry entry{bits, (uint32_t)i};
     for (int y = t.y_lo; y <= t.y_hi; ++y)
       for (int x = t.x_lo; x <= t.x_hi; ++x) job.entries[cursors[y * job.tiles_x + x]++] = entry;
   }
 }
 
 // Stable radix sort of one tile's entries by depth key; equal keys keep the order of the Gaussians.
-static void sort_entries(Entry* entries, Entry* scratch, int64_t count, int key_shift) {
+static void sort_entries(Entry* entries, Entry* scratch, int64_t count) {
   constexpr int kBits = 8, kBuckets = 1 << kBits;
   Entry *from = entries, *to = scratch;
-  for (int shift = 0; shift < 32 - key_shift; shift += kBits) {
+  for (int shift = 0; shift < 32; shift += kBits) {
     int64_t offsets[kBuckets] = {0};
     for (int64_t i = 0; i < count; ++i) ++offsets[(from[i].key >> shift) & (kBuckets - 1)];
     if (offsets[(from[0].key >> shift) & (kBuckets - 1)] == count) continue;  // one bucket: nothing to move

@@ -79,12 +79,12 @@ Scene::Scene(int64_t count, int channels, const float* means, const float* quats
 
 template <class Finish>
 void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near,
-                          int key_shift, int threads, const Finish& finish) {
+                          float layer, int threads, const Finish& finish) {
   std::lock_guard lock(mutex_);
   const Kernels& kernels = active_kernels();
   RenderJob job{};
   job.scene = {count_, channels_, means_.data(), covariances_.data(), opacities_.data(), normals_.data(), values_.data()};
-  job.camera = camera, job.pose = pose, job.flags = flags, job.near = near, job.key_shift = key_shift;
+  job.camera = camera, job.pose = pose, job.flags = flags, job.near = near, job.layer = layer;
   job.splats = splats_.get();
   job.tiles_x = (camera.width + kTileWidth - 1) / kTileWidth;
   job.tiles_y = (camera.height + kTileHeight - 1) / kTileHeight;
@@ -128,9 +128,9 @@ void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, ui
   });
 }
 
-void Scene::render(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near, int key_shift,
+void Scene::render(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near, float layer,
                    int threads, const RenderOutputs& outputs) {
-  for_each_tile(camera, pose, flags, near, key_shift, threads,
+  for_each_tile(camera, pose, flags, near, layer, threads,
                 [&](const Kernels& kernels, const RenderJob& job, int tile, const float* buffer) {
                   kernels.write_tile(job, tile, buffer, outputs);
                 });
@@ -150,12 +150,12 @@ void add(Sums<Dof>& total, const Sums<Dof>& part) {
 
 }  // namespace
 
-PixelSums Scene::normal_equations(const CameraParams& camera, const PoseParams& pose, float near, int key_shift,
+PixelSums Scene::normal_equations(const CameraParams& camera, const PoseParams& pose, float near, float layer,
                                   int threads, const Observations& observations) {
   const int tiles = ((camera.width + kTileWidth - 1) / kTileWidth) * ((camera.height + kTileHeight - 1) / kTileHeight);
   std::vector<PixelSums> parts(tiles);
   const uint32_t flags = kPlanes | (observations.channels ? kChannels | kChannelGradients : 0u);
-  for_each_tile(camera, pose, flags, near, key_shift, threads,
+  for_each_tile(camera, pose, flags, near, layer, threads,
                 [&](const Kernels& kernels, const RenderJob& job, int tile, const float* buffer) {
                   kernels.accumulate_tile(job, tile, buffer, observations, &parts[tile]);
                 });

@@ -22,14 +22,14 @@ class Scene {
   int64_t count() const { return count_; }
   int channels() const { return channels_; }
 
-  void render(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near, int key_shift,
+  void render(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near, float layer,
               int threads, const RenderOutputs& outputs);
-  PixelSums normal_equations(const CameraParams& camera, const PoseParams& pose, float near, int key_shift,
+  PixelSums normal_equations(const CameraParams& camera, const PoseParams& pose, float near, float layer,
                              int threads, const Observations& observations);
 
  private:
   template <class Finish>
-  void for_each_tile(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near, int key_shift,
+  void for_each_tile(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near, float layer,
                      int threads, const Finish& finish);
 
   int64_t count_;

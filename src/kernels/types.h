@@ -15,7 +15,7 @@ constexpr int kRowStride = kTileWidth + kLanes;  // a span may start at the last
 constexpr int kProjectChunk = 4096;  // Gaussians a task; fixed, so that results do not depend on the thread count
 constexpr int kLookupBlock = 32;     // pixels; side of the blocks whose gradients feed the sandwich covariance
 constexpr int kMaxImageSide = 1 << 20;  // tile numbers fit an int
-constexpr int kMaxFitRadius = 1000;
+constexpr int kMaxFitRadius = 1000;     // pixels
 
 constexpr float kAlphaMin = 1.0f / 255.0f;
 constexpr float kAlphaMax = 0.999f;
@@ -77,7 +77,7 @@ struct RenderJob {
   PoseParams pose;
   uint32_t flags;
   float near;
-  int key_shift;  // low bits of the depth key that are ignored; 0 sorts strictly by depth
+  float layer;    // relative depth within which splats do not hide each other; 0 composites strictly by depth
   Splat* splats;
   Entry* entries;
   int tiles_x, tiles_y;

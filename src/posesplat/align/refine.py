@@ -108,6 +108,7 @@ def _coarse(
             channel_term=RobustTerm(channel_scale, 0.0, options.channel_gate),
             gain=state.gain,
             bias=state.bias,
+            layer=renderer.layer,
             threads=threads,
         )
         weights = _mean_weights(depth_sums.observed, channel_sums.observed)

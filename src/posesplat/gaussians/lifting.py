@@ -11,10 +11,14 @@ from scipy.spatial.transform import RigidTransform, Rotation
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
-from posesplat.kernels.plane_fit import PlaneFit, fit_planes
+from posesplat.kernels.plane_fit import fit_planes
 
-_RADII = (5, 3, 2, 1)
-"""Half windows tried for the plane fit, largest first."""
+_RADII = (1, 2, 3)
+"""Half windows tried for the plane fit. Larger ones round off creases, and rendering averages neighbours anyway."""
+
+
+_ROUNDING = 3e-7
+"""Relative noise of exact depth after float32 arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -58,41 +62,39 @@ class LiftedGaussians:
 def fit_surface(depth: Float32[np.ndarray, "h w"], camera: Camera, threads: int | None = None) -> Surface:
     """Smooth a depth image by local planes, in the largest window that one plane explains.
 
-    The noise level is read off the image itself: the residual of the smaller windows as a function of depth. A window
-    is too large where its residual exceeds that level, as at creases and on curved surfaces.
+    The noise level is read off the image itself. A window is too large where its residual exceeds that level, as at
+    creases and on curved surfaces; where even the smallest is, the measured depth stays as it is.
     """
-    fits = {radius: fit_planes(depth, camera, radius=radius, threads=threads) for radius in _RADII}
-    noise = _noise_level(fits[2], depth)
-    chosen = fits[_RADII[-1]]
-    smoothed, planes = chosen.depth.copy(), chosen.planes.copy()
-    relative_error = np.where(smoothed > 0, noise / np.sqrt(3.0), 0).astype(np.float32)
-    for radius in reversed(_RADII[:-1]):
-        fit = fits[radius]
+    noise = _noise_level(depth)
+    smoothed = depth.copy()
+    planes = fit_planes(depth, camera, radius=1, threads=threads).planes
+    smoothed[(planes == 0).all(axis=2)] = 0
+    relative_error = np.where(smoothed > 0, noise, 0).astype(np.float32)
+    for radius in _RADII:
+        fit = fit_planes(depth, camera, radius=radius, threads=threads)
         count = fit.support * (2 * radius + 1) ** 2
-        better = (fit.depth > 0) & (fit.residual <= 1.25 * noise)
+        # The residual's own standard error is 1 / sqrt(2 count): two of them are allowed.
+        better = (fit.depth > 0) & (fit.residual <= noise * (1 + np.sqrt(2.0 / np.maximum(count, 1))))
         smoothed[better], planes[better] = fit.depth[better], fit.planes[better]
-        relative_error[better] = noise[better] / np.sqrt(np.maximum(count[better], 1))
+        relative_error[better] = noise[better] / np.sqrt(count[better])
     return Surface(smoothed, planes, relative_error)
 
 
-def _noise_level(fit: PlaneFit, depth: Float32[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Relative noise of the inverse depth, a + b z, from the lower half of the fits' residuals."""
-    valid = (fit.depth > 0) & (fit.support > 0.8)
-    floor = 1e-6
+def _noise_level(depth: Float32[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Relative noise of the inverse depth, proportional to depth, as a structured-light or stereo sensor has it.
+
+    Fifth differences along the rows vanish on planes and, but for rounding, on curved surfaces. Their 70th percentile
+    rather than the median: quantised depth has many differences that are exactly 0.
+    """
+    weights = np.array([1.0, -5.0, 10.0, -10.0, 5.0, -1.0])
+    runs = np.stack([depth[:, k : depth.shape[1] - 5 + k] for k in range(6)])
+    valid = (runs.min(axis=0) > 0) & (runs.max(axis=0) < 1.03 * runs.min(axis=0))
     if valid.sum() < 100:
         return np.full(depth.shape, 1e-2)
-    z, residual = depth[valid], fit.residual[valid]
-    edges = np.quantile(z, np.linspace(0, 1, 9))
-    bins = np.clip(np.searchsorted(edges, z) - 1, 0, 7)
-    centres, levels = [], []
-    for index in range(8):
-        inside = bins == index
-        if inside.sum() >= 50:
-            centres.append(np.median(z[inside]))
-            levels.append(np.median(residual[inside]))
-    # A 5 x 5 window minus three fitted numbers leaves 22 of 25 degrees of freedom.
-    slope = float(np.median(np.divide(levels, centres))) * np.sqrt(25.0 / 22.0)
-    return np.maximum(slope * np.maximum(depth, 1e-3), floor)
+    differences = np.abs(weights @ (1.0 / runs[:, valid].astype(np.float64)))
+    # |x| of a normal distribution has its 70th percentile at 1.0364 standard deviations.
+    sigma = np.quantile(differences, 0.7) / (1.0364 * np.linalg.norm(weights))
+    return np.maximum(sigma * depth, _ROUNDING)
 
 
 def lift(

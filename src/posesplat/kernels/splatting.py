@@ -130,7 +130,7 @@ def render(
     channels: bool = False,
     gradients: bool = False,
     jacobian: bool = False,
-    key_shift: int = 0,
+    layer: float = 0.0,
     threads: int | None = None,
 ) -> View:
     """Render planes (with variance) or else expected depth, and optionally channels and derivatives.
@@ -143,7 +143,8 @@ def render(
         channels: the scene's channels.
         gradients: their derivative for a shift in the image (needs planes and channels).
         jacobian: exact derivative of the expected depth (without planes).
-        key_shift: bits of the float depth key to ignore in the order of compositing; 0 is exact.
+        layer: relative depth within which splats do not hide each other (planes only); 0 is front-to-back compositing.
+            Among noisy splats of one surface the nearest would win and pull the surface towards the camera.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
 
     Raises:
@@ -160,7 +161,7 @@ def render(
     flags |= _kernels.DEPTH_JACOBIAN if jacobian else 0
     rotation, centre = _pose_arguments(cam_from_world)
     images = _kernels.render(
-        scene.handle, _camera_argument(camera), rotation, centre, flags, NEAR, key_shift, thread_count(threads)
+        scene.handle, _camera_argument(camera), rotation, centre, flags, NEAR, layer, thread_count(threads)
     )
     return View(camera, cam_from_world, **images)
 
@@ -177,7 +178,7 @@ def normal_equations(
     gain: float = 1.0,
     bias: float = 0.0,
     min_alpha: float = 0.5,
-    key_shift: int = 0,
+    layer: float = 0.0,
     threads: int | None = None,
 ) -> tuple[NormalEquations, NormalEquations]:
     """Render at a pose and sum the residuals against observed depth and channels in the same pass.
@@ -193,7 +194,7 @@ def normal_equations(
         gain: exposure gain of the observation.
         bias: exposure offset of the observation.
         min_alpha: pixels with less accumulated opacity count as not covered.
-        key_shift: see :func:`render`.
+        layer: see :func:`render`.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
 
     Returns:
@@ -213,7 +214,7 @@ def normal_equations(
         bias,
         min_alpha,
         NEAR,
-        key_shift,
+        layer,
         thread_count(threads),
     )
     return NormalEquations(**depth_sums), NormalEquations(**channel_sums)

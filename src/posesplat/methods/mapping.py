@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial.transform import RigidTransform
 
@@ -11,25 +13,33 @@ from posesplat.geometry.frame import Frame
 from posesplat.render.cpu import CpuRenderer, plane_depth
 
 
+_LARGEST_CORRECTION = 5e-4
+"""Relative; curvature displaces the surface by far less, an occlusion edge by far more."""
+
+
 def calibrated(
-    lifted: LiftedGaussians, surface: Surface, frame: Frame, rounds: int = 2, threads: int | None = None
+    lifted: LiftedGaussians, surface: Surface, frame: Frame, rounds: int = 3, threads: int | None = None
 ) -> LiftedGaussians:
-    """Move each mean along its viewing ray until the rendered surface meets the fitted one.
+    """Move each mean along its viewing ray until the rendered surface meets the measured one.
 
-    Rendered tangent planes lie outside a convex surface, and the nearest of several noisy splats wins: both biases
-    are removed here, once for each map.
+    Tangent planes lie outside a convex surface, and blending them leaves that bias: it is removed once for each map.
+    Corrections that the noise of the depth could explain are not made, nor is anything near an occlusion edge.
     """
-    from dataclasses import replace
-
     rows, columns = lifted.pixels.T
     target = surface.depth[rows, columns]
+    noise = 2.0 * surface.relative_error[rows, columns]
     gaussians = lifted.gaussians
+    ratio = np.ones_like(target)
     for _ in range(rounds):
-        rendered = plane_depth(CpuRenderer(gaussians, threads=threads).planes(frame.camera, RigidTransform.identity()))
-        found = rendered[rows, columns]
-        ratio = np.divide(target, found, out=np.ones_like(target), where=found > 0)
-        ratio[np.abs(ratio - 1) > 0.02] = 1.0
-        gaussians = replace(gaussians, means_in_world=gaussians.means_in_world * ratio[:, None])
+        view = CpuRenderer(gaussians, threads=threads).planes(frame.camera, RigidTransform.identity())
+        assert view.variance is not None
+        found = plane_depth(view)[rows, columns]
+        step = np.divide(target, found, out=np.ones_like(target), where=found > 0)
+        smooth = view.variance[rows, columns] < _LARGEST_CORRECTION**2
+        needed = smooth & (np.abs(step - 1) > noise) & (np.abs(ratio * step - 1) < _LARGEST_CORRECTION)
+        step = np.where(needed, step, 1.0).astype(np.float32)
+        ratio *= step
+        gaussians = replace(gaussians, means_in_world=gaussians.means_in_world * step[:, None])
     return replace(lifted, gaussians=gaussians)
 
 

@@ -36,6 +36,10 @@ def channel_values(
     return rgb if channels == "rgb" else (rgb @ LUMA)[:, None]
 
 
+LAYER = 0.02
+"""Relative depth within which splats count as one surface and are averaged instead of hiding each other."""
+
+
 class CpuRenderer:
     """Renders one set of Gaussians with the compiled kernels."""
 
@@ -45,8 +49,10 @@ class CpuRenderer:
         channels: Channels = "none",
         seen_from: Float[np.ndarray, "3"] | None = None,
         threads: int | None = None,
+        layer: float = LAYER,
     ) -> None:
         self.gaussians = gaussians
+        self.layer = layer
         self.threads = threads
         self.scene = Scene(
             gaussians.means_in_world,
@@ -65,6 +71,7 @@ class CpuRenderer:
             cam_from_world,
             planes=True,
             channels=self.scene.channels > 0,
+            layer=self.layer,
             threads=self.threads,
         )
 
