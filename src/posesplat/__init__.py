@@ -9,19 +9,35 @@ _EXPORTS = {
     "Camera": "posesplat.geometry.cameras",
     "Frame": "posesplat.geometry.frame",
     "Gaussians": "posesplat.gaussians.gaussians",
+    "LocalizeOptions": "posesplat.methods.localize",
+    "Localizer": "posesplat.methods.localize",
+    "MapOptions": "posesplat.methods.mapping",
     "PoseEstimate": "posesplat.geometry.estimate",
     "Scale": "posesplat.geometry.estimate",
+    "SplatMap": "posesplat.gaussians.splat_map",
     "Trajectory": "posesplat.geometry.trajectory",
+    "build_map": "posesplat.methods.mapping",
+    "localize": "posesplat.methods.localize",
+    "localize_sequence": "posesplat.methods.localize_sequence",
+    "open_frames": "posesplat.datasets.open",
 }
 """Public names and their modules, loaded at first use so that importing posesplat stays quick."""
 
 if TYPE_CHECKING:
+    from posesplat.datasets.open import open_frames as open_frames
     from posesplat.gaussians.gaussians import Gaussians as Gaussians
+    from posesplat.gaussians.splat_map import SplatMap as SplatMap
     from posesplat.geometry.cameras import Camera as Camera
     from posesplat.geometry.estimate import PoseEstimate as PoseEstimate
     from posesplat.geometry.estimate import Scale as Scale
     from posesplat.geometry.frame import Frame as Frame
     from posesplat.geometry.trajectory import Trajectory as Trajectory
+    from posesplat.methods.localize import LocalizeOptions as LocalizeOptions
+    from posesplat.methods.localize import Localizer as Localizer
+    from posesplat.methods.localize import localize as localize
+    from posesplat.methods.localize_sequence import localize_sequence as localize_sequence
+    from posesplat.methods.mapping import MapOptions as MapOptions
+    from posesplat.methods.mapping import build_map as build_map
 
 __all__ = sorted(_EXPORTS)
 

@@ -6,10 +6,10 @@ import functools
 
 import numpy as np
 import pytest
-from kernels import twin
-from kernels.clouds import CAMERA, POSE, random_cloud
 from scipy.spatial.transform import RigidTransform
 
+from kernels import twin
+from kernels.clouds import CAMERA, POSE, random_cloud
 from posesplat.kernels.splatting import render
 
 STEP = 1e-6

@@ -273,9 +273,7 @@ def lookup_depth_sums(
     planes = planes_in_view @ view_from_query.rotation.as_matrix()
     planes /= 1 - planes_in_view @ view_from_query.translation[:, None]
     in_front = np.sum(planes * rays[valid], axis=1) > 1e-6
-    return distance_sums(
-        planes[in_front], rays[valid][in_front], depths[valid][in_front], term, float(observed.sum())
-    )
+    return distance_sums(planes[in_front], rays[valid][in_front], depths[valid][in_front], term, float(observed.sum()))
 
 
 def lookup_channel_sums(

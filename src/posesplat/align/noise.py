@@ -71,6 +71,25 @@ def _spread(values: Float[np.ndarray, " n"]) -> float:
     return _MAD_TO_SIGMA * float(np.median(np.abs(values))) if len(values) else np.inf
 
 
-def channel_noise(residuals: Float32[np.ndarray, " n"], floor: float = 1e-3) -> float:
-    """Robust standard deviation of the colour residuals."""
-    return max(_spread(residuals), floor)
+def channel_residuals(
+    view: View, query: QueryLevel, query_pose: RigidTransform, step: int, gate: float
+) -> tuple[Float32[np.ndarray, "n c"], Float32[np.ndarray, "n c"]]:
+    """Channels of strided view pixels, and what the query shows where their points fall (nearest pixel)."""
+    assert query.channels is not None and view.planes is not None and view.variance is not None
+    assert view.channels is not None
+    pick = (slice(step // 2, None, step), slice(step // 2, None, step))
+    rays = view.camera.rays()[pick]
+    inverse = np.sum(view.planes[pick] * rays, axis=-1)
+    clean = (view.alpha[pick] >= 0.5) & (view.variance[pick] <= gate) & (inverse > 1e-6)
+    points = (query_pose * view.cam_from_world.inv()).apply((rays[clean] / inverse[clean][:, None]).astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixels = query.camera.project(points)
+    height, width = query.channels.shape[:2]
+    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    columns, rows = pixels[inside].astype(np.int64).T
+    return view.channels[pick][clean][inside], query.channels[rows, columns]
+
+
+def channel_noise(rendered: Float32[np.ndarray, "n c"], seen: Float32[np.ndarray, "n c"], floor: float = 2e-3) -> float:
+    """Robust standard deviation of the difference of two sets of channel values."""
+    return max(_spread((rendered - seen).ravel()), floor)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32
+from scipy.spatial.transform import Rotation
 
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
-from posesplat.render.cpu import LUMA, CpuRenderer
+from posesplat.render.cpu import LUMA, Channels, CpuRenderer
 
 _SMALLEST_WIDTH = 120
 _MIXED_DEPTHS = 0.05
@@ -84,7 +85,7 @@ class MapPyramid:
         seen_from: Float[np.ndarray, "3"] | None = None,
         threads: int | None = None,
     ) -> None:
-        channels = "grey" if with_color else "none"
+        channels: Channels = "grey" if with_color else "none"
         coarse = [gaussians]
         for level in range(1, levels):
             coarse.append(coarsened(gaussians, 2**level, seen_from) if is_surface_map(gaussians) else gaussians)
@@ -104,8 +105,6 @@ def is_surface_map(gaussians: Gaussians) -> bool:
 
 def coarsened(gaussians: Gaussians, factor: int, seen_from: Float[np.ndarray, "3"] | None = None) -> Gaussians:
     """Discs merged over cells ``factor`` times their own spacing, among those that face the same way."""
-    from scipy.spatial.transform import Rotation
-
     normals = gaussians.normals().astype(np.float64)
     spacing = np.sort(gaussians.scales, axis=1)[:, 1].astype(np.float64)
     octave = np.round(np.log2(np.maximum(spacing, 1e-9))).astype(np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import RigidTransform, Rotation
 
 from posesplat.gaussians.gaussians import Gaussians
@@ -13,7 +14,7 @@ from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.kernels.plane_fit import fit_planes
 
-_RADII = (1, 2, 3)
+_RADII = (1, 2)
 """Half windows tried for the plane fit. Larger ones round off creases, and rendering averages neighbours anyway."""
 
 
@@ -139,7 +140,7 @@ def lift(
         quats_wxyz=_disc_orientation(normals, rays).as_quat(scalar_first=True),
         scales=np.stack([sigma / cosine, sigma, options.flatness * sigma], axis=1),
         opacities=np.ones(len(depth)),
-        colors=None if frame.image is None else _cell_colors(frame.image, stride)[rows // stride, columns // stride],
+        colors=None if frame.image is None else smoothed_colors(frame.image, stride)[rows, columns],
         normals_in_world=normals,
     )
     errors = (surface.relative_error[rows, columns] * depth).astype(np.float32)
@@ -157,12 +158,13 @@ def _disc_orientation(normals: Float[np.ndarray, "n 3"], rays: Float[np.ndarray,
     return Rotation.from_matrix(np.stack([along, np.cross(normals, along), normals], axis=2))
 
 
-def _cell_colors(image: np.ndarray, stride: int) -> Float32[np.ndarray, "h w 3"]:
-    """Mean colour in [0, 1] of stride x stride cells; a last partial cell repeats the border."""
-    height, width = image.shape[:2]
-    padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge").astype(np.float32)
-    cells = padded.reshape(padded.shape[0] // stride, stride, padded.shape[1] // stride, stride, 3)
-    return np.asarray(cells.mean(axis=(1, 3)) / 255.0, dtype=np.float32)
+def smoothed_colors(image: np.ndarray, stride: int) -> Float32[np.ndarray, "h w 3"]:
+    """Colour in [0, 1], smoothed as much as sampling every ``stride`` pixels needs, without any shift."""
+    colors = image.astype(np.float32) / np.float32(255)
+    if stride == 1:
+        return colors
+    sigma = 0.35 * stride
+    return np.asarray(gaussian_filter(colors, (sigma, sigma, 0), mode="nearest"), dtype=np.float32)
 
 
 def placed(lifted: LiftedGaussians, cam_from_world: RigidTransform) -> Gaussians:

@@ -44,8 +44,18 @@ def fit_planes(
         tolerance: a neighbour takes part when its inverse depth is within this fraction of the centre's.
         min_support: least share of the window that must take part.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
+
+    Raises:
+        ValueError: when the depth does not have the camera's size, or the radius is not 1 to 1000.
     """
     height, width = depth.shape
+    if (height, width) != (camera.height, camera.width):
+        raise ValueError(
+            f"depth must have shape {(camera.height, camera.width)}; got {depth.shape}. "
+            "Pass the camera of the depth image, or resize with Camera.resized()."
+        )
+    if not 1 <= radius <= 1000:
+        raise ValueError(f"radius must be 1 to 1000 pixels; got {radius}. Use 5 for a window of 11 x 11.")
     padded = np.zeros((height + 2 * radius, width + 2 * radius + _kernels.PADDING), dtype=np.float32)
     measured = depth > 0
     inside = padded[radius : radius + height, radius : radius + width]

@@ -58,6 +58,13 @@ class RobustTerm:
     gate: float = 1e-4
     """Largest relative variance of inverse depth within a pixel that still counts as one surface."""
 
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and self.scale_growth >= 0 and self.gate >= 0):
+            raise ValueError(
+                f"RobustTerm needs scale > 0, scale_growth >= 0 and gate >= 0; got {self}. "
+                "Scales are in metres for depth and in units of the channel for colour."
+            )
+
     def packed(self) -> tuple[float, float, float]:
         """The three numbers in the kernel's order."""
         return self.scale, self.scale_growth, self.gate

@@ -1,0 +1,75 @@
+"""Whether a refined pose may be believed: how much of the observation the map explains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from posesplat.align.noise import channel_residuals, depth_residuals
+from posesplat.align.pyramid import QueryLevel
+from posesplat.align.refine import Refinement
+
+_STEP = 4
+
+
+@dataclass(frozen=True)
+class AgreementRule:
+    """Thresholds of belief."""
+
+    tolerance_m: float = 0.01
+    """A depth agrees within tolerance_m + relative_tolerance * depth."""
+    relative_tolerance: float = 0.015
+    """See ``tolerance_m``."""
+    min_inlier_fraction: float = 0.5
+    """Least share of the covered depths that must agree."""
+    min_overlap: float = 0.15
+    """Least share of the observation that the map must cover."""
+    min_correlation: float = 0.5
+    """Least correlation of rendered and seen grey over the overlap, when there is no depth to judge by."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Evidence for a pose."""
+
+    inlier_fraction: float
+    """Share of the covered depths that agree; without depth, the correlation of the grey images."""
+    overlap: float
+    """Share of the observation that the map covers with clean surface."""
+    refusal: str
+    """Why the pose is not believed; empty when it is."""
+
+
+def measure_agreement(result: Refinement, query: QueryLevel, rule: AgreementRule) -> Agreement:
+    """Compare the observation with the last rendered view, independent of the robust scales of the refinement."""
+    pose, view = result.state.cam_from_world, result.view
+    if query.depth is not None:
+        residuals, depths = depth_residuals(view, query, pose, _STEP, gate=1e-3)
+        observed = int((query.depth[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP] > 0).sum())
+        agree = np.abs(residuals) <= rule.tolerance_m + rule.relative_tolerance * depths
+        fraction, needed, what = float(agree.mean()) if len(agree) else 0.0, rule.min_inlier_fraction, "depths"
+    else:
+        rendered, seen = channel_residuals(view, query, pose, _STEP, gate=1e-2)
+        observed = view.alpha[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP].size
+        agree = rendered
+        fraction, needed, what = _correlation(rendered, seen), rule.min_correlation, "grey values"
+    overlap = len(agree) / observed if observed else 0.0
+    refusal = ""
+    if overlap < rule.min_overlap:
+        refusal = (
+            f"The map covers {100 * overlap:.0f} % of the frame at the refined pose; "
+            f"{100 * rule.min_overlap:.0f} % are needed."
+        )
+    elif fraction < needed:
+        refusal = (
+            f"The map does not agree with the frame: {fraction:.2f} of the {what} within the overlap fit; "
+            f"{needed:.2f} are needed."
+        )
+    return Agreement(fraction, overlap, refusal)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    if len(first) < 100 or first.std() == 0 or second.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])

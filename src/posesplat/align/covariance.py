@@ -1,0 +1,56 @@
+"""Covariance of an estimated pose from how the gradient scatters over the image."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from posesplat.kernels.splatting import NormalEquations
+
+
+def gradient_scatter(term: NormalEquations) -> Float[np.ndarray, "d d"]:
+    """Covariance of a term's gradient: blocks of pixels are independent, pixels within a block need not be.
+
+    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, 2015, equation 11.
+    """
+    blocks = term.block_gradients
+    if blocks is None or len(blocks) == 0:
+        return np.zeros_like(term.hessian)
+    active = np.abs(blocks).max(axis=1) > 0
+    used = blocks[active]
+    count = len(used)
+    if count <= blocks.shape[1] + 1:
+        return np.zeros_like(term.hessian)
+    centred = used - used.mean(axis=0)
+    return centred.T @ centred * (count / (count - blocks.shape[1]))
+
+
+def inflation(term: NormalEquations) -> float:
+    """How much larger the gradient's scatter is than the Gauss-Newton matrix says, averaged over the unknowns.
+
+    One over this is the weight at which terms of different kinds, noise and correlation add up to information.
+    """
+    scatter = gradient_scatter(term)
+    diagonal = np.sqrt(np.maximum(np.diag(term.hessian), 1e-300))
+    hessian = term.hessian / diagonal[:, None] / diagonal[None, :]
+    scatter = scatter / diagonal[:, None] / diagonal[None, :]
+    values, vectors = np.linalg.eigh(hessian)
+    informed = values > 1e-6 * max(float(values.max()), 1e-300)
+    along = np.einsum("ki,kl,li->i", vectors, scatter, vectors)[informed] / values[informed]
+    ratio = float(np.mean(along)) if informed.any() else 0.0
+    return ratio if ratio > 0 else 1.0
+
+
+def sandwich(hessian: Float[np.ndarray, "8 8"], scatter: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "6 6"] | None:
+    """H^-1 S H^-1 over pose and exposure, reduced to the pose; None when the pose is not determined at all."""
+    diagonal = np.diag(hessian)
+    active = diagonal > 1e-12 * max(float(diagonal.max()), 1e-300)
+    if not active[:6].all():
+        return None
+    scale = 1.0 / np.sqrt(diagonal[active])
+    normalised = hessian[np.ix_(active, active)] * scale[:, None] * scale[None, :]
+    if np.linalg.eigvalsh(normalised)[0] < 1e-9:
+        return None
+    inverse = np.linalg.inv(normalised) * scale[:, None] * scale[None, :]
+    covariance = inverse @ scatter[np.ix_(active, active)] @ inverse
+    return np.asarray(0.5 * (covariance + covariance.T))[:6, :6]
