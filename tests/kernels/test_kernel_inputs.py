@@ -46,7 +46,7 @@ def test_scene_refuses_wrong_shapes(index: int) -> None:
 def test_scene_refuses_a_quaternion_of_zeros() -> None:
     arrays = scene_arrays()
     arrays[1][4] = 0
-    with pytest.raises(ValueError, match="quats_wxyz .* row 4"):
+    with pytest.raises(ValueError, match=r"quats_wxyz .* row 4"):
         _kernels.Scene(*arrays)
 
 
@@ -107,13 +107,13 @@ def test_channels_that_are_not_finite_are_named() -> None:
     for bad in (np.nan, np.inf):
         broken = colours.copy()
         broken[20, 30, 1] = bad
-        with pytest.raises(ValueError, match="^channels must be finite"):
+        with pytest.raises(ValueError, match=r"^channels must be finite"):
             normal_equations(cloud.scene(), CAMERA, RigidTransform.identity(), channels=broken)
-        with pytest.raises(ValueError, match="^channels must be finite"):
+        with pytest.raises(ValueError, match=r"^channels must be finite"):
             lookup(view, CAMERA, RigidTransform.identity(), channels=broken, gradients=gradients)
         broken_gradients = gradients.copy()
         broken_gradients[20, 30, 1, 0] = bad
-        with pytest.raises(ValueError, match="^gradients must be finite"):
+        with pytest.raises(ValueError, match=r"^gradients must be finite"):
             lookup(view, CAMERA, RigidTransform.identity(), channels=colours, gradients=broken_gradients)
 
 

@@ -114,10 +114,9 @@ def render(
 
     left = np.cumprod(1 - alpha, axis=0)
     left = np.concatenate([np.ones((1, *left.shape[1:])), np.where(left > TRANSMITTANCE_MIN, left, 0.0)])
-    if layer > 0:
-        weights = alpha * left[np.searchsorted(z, z * (1 - layer))]
-    else:
-        weights = alpha * left[:-1] * (left[1:] > 0)
+    # Gaussian n is weighed by what the ones before it left; with layers, by what those well before it left.
+    visible = left[np.searchsorted(z, z * (1 - layer))] if layer > 0 else left[:-1] * (left[1:] > 0)
+    weights = alpha * visible
 
     planes = plane_vectors(cloud.normals @ rotation.T, x_in_cam)
     total = weights.sum(axis=0)

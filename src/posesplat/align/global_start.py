@@ -19,7 +19,6 @@ from posesplat.align.viewpoints import down_axis
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.kernels.splatting import RobustTerm, normal_equations
-from posesplat.render.cpu import CpuRenderer
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
+import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.geometry.estimate import PoseEstimate
@@ -57,7 +58,7 @@ def localize_sequence(
         names.append(frame.name)
         if on_estimate is not None:
             on_estimate(frame, estimate)
-    return Trajectory(tuple(estimates), timestamps, tuple(names))  # type: ignore[arg-type]
+    return Trajectory(tuple(estimates), np.array(timestamps, dtype=np.float64), tuple(names))
 
 
 def _start(
@@ -69,7 +70,7 @@ def _start(
     """The start of one frame."""
     if not isinstance(starts, str):
         if index >= len(starts):
-            raise ValueError(f"One start a frame is needed; got {len(starts)} for more frames. Pass None where unknown.")
+            raise ValueError(f"Each frame needs a start; got {len(starts)} for more frames. Pass None where unknown.")
         return starts[index]
     if starts == "none" or not history:
         return None
