@@ -4,7 +4,7 @@
 // Lane-wise sums of one image row, flushed to double.
 template <int Dof>
 struct RowSums {
-  Vec h[Dof * (Dof + 1) / 2], g[Dof], cost, observed, covered, inliers;
+  Vec h[Dof * (Dof + 1) / 2], g[Dof], cost, observed, covered, inliers, weights, curvatures;
 
   void clear() { __builtin_memset((void*)this, 0, sizeof(*this)); }
 
@@ -15,6 +15,8 @@ struct RowSums {
     cost += keep(valid, splat(0.5f) * squared * shrink);
     inliers += keep(valid & (squared < splat(1.0f)), splat(1.0f));
     covered += keep(valid, splat(1.0f));
+    weights += weight;
+    curvatures += keep(valid, weight * shrink * (splat(1.0f) - splat(3.0f) * squared));
     int k = 0;
     for (int a = 0; a < Dof; ++a) {
       const Vec wj = weight * j[a];
@@ -35,6 +37,8 @@ struct RowSums {
     out.observed += sum(observed);
     out.covered += sum(covered);
     out.inliers += sum(inliers);
+    out.weights += sum(weights);
+    out.curvatures += sum(curvatures);
   }
 };
 

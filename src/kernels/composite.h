@@ -150,7 +150,8 @@ static void composite(const RenderJob& job, int tile, Entry* entries, int64_t co
     const float* values = channels ? job.scene.values + (int64_t)channels * id : nullptr;
     if constexpr (kFlags & kDepthJacobian) splat_motion(job, rotation, id, motion);
     // Inverse depth of the splat's plane is affine in the pixel.
-    const float kappa_x = s.plane[0] * ifx, kappa_y = s.plane[1] * ify;
+    const float kappa_x = (kFlags & kPlanes) ? s.plane[0] * ifx : 0.0f;
+    const float kappa_y = (kFlags & kPlanes) ? s.plane[1] * ify : 0.0f;
     Footprint(s, tile_x, tile_y).for_each_span(buffer, row_size, l.transmittance,
         [&](float* row, int x, int y, Vec dx, float dy, Vec before, Vec raw, Vec alpha) __attribute__((always_inline)) {
       const Vec spent = alpha * before, after = before - spent;

@@ -88,6 +88,8 @@ nb::dict to_dict(const Sums<Dof>& sums) {
   result["observed"] = sums.observed;
   result["covered"] = sums.covered;
   result["inliers"] = sums.inliers;
+  result["weights"] = sums.weights;
+  result["curvatures"] = sums.curvatures;
   return result;
 }
 
@@ -98,6 +100,7 @@ Sums<Dof> total(const std::vector<Sums<Dof>>& blocks) {
     for (int k = 0; k < Dof * (Dof + 1) / 2; ++k) sums.h[k] += b.h[k];
     for (int k = 0; k < Dof; ++k) sums.g[k] += b.g[k];
     sums.cost += b.cost, sums.observed += b.observed, sums.covered += b.covered, sums.inliers += b.inliers;
+    sums.weights += b.weights, sums.curvatures += b.curvatures;
   }
   return sums;
 }

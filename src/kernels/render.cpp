@@ -146,6 +146,8 @@ void add(Sums<Dof>& total, const Sums<Dof>& part) {
   total.observed += part.observed;
   total.covered += part.covered;
   total.inliers += part.inliers;
+  total.weights += part.weights;
+  total.curvatures += part.curvatures;
 }
 
 }  // namespace

@@ -108,6 +108,8 @@ struct Sums {
   double observed;  // pixels that hold an observation
   double covered;   // of those, pixels where the map has one clean surface
   double inliers;   // of those, residuals within the robust scale
+  double weights;     // sum of the robust weights, which scale the matrix
+  double curvatures;  // sum of the second derivatives of the robust cost, which its true Hessian would have instead
 };
 
 struct PixelSums {

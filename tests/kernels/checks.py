@@ -35,6 +35,8 @@ def assert_mostly_close(actual: np.ndarray, expected: np.ndarray, tolerance: flo
 def assert_sums_agree(actual: NormalEquations, expected: Sums, tolerance: float = 1e-4) -> None:
     assert (actual.observed, actual.covered, actual.inliers) == (expected.observed, expected.covered, expected.inliers)
     assert actual.cost == pytest.approx(expected.cost, rel=tolerance)
+    assert actual.weights == pytest.approx(expected.weights, rel=tolerance)
+    assert actual.curvatures == pytest.approx(expected.curvatures, abs=tolerance * expected.weights)
     # Each entry against the size that its two unknowns allow, so that metres and radians weigh alike.
     size = np.sqrt(np.diag(expected.hessian))
     assert (size > 0).all()

@@ -1,4 +1,4 @@
-"""Derivatives that the kernels return against central differences of the float64 twin."""
+"""Derivatives that the kernels return against differences of the float64 twin: central ones, and complex steps."""
 
 from __future__ import annotations
 
@@ -57,4 +57,4 @@ def test_channels_by_shift(instruction_set: str, growth: float, layer: float) ->
     errors = relative_errors(view.gradients, channels_by_shift(growth, layer), view.alpha > 0)
     assert len(errors) > 1000
     assert np.median(errors) < 1e-5
-    assert np.percentile(errors, 99) < 2e-3
+    assert np.percentile(errors, 99) < 1e-3

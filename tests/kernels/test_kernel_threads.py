@@ -16,7 +16,7 @@ from scipy.spatial.transform import RigidTransform
 from kernels.clouds import POSE, random_cloud
 from posesplat.geometry.cameras import Camera
 from posesplat.kernels.plane_fit import fit_planes
-from posesplat.kernels.splatting import FrozenView, Scene, lookup, normal_equations, render
+from posesplat.kernels.splatting import FrozenView, RobustTerm, Scene, lookup, normal_equations, render
 from posesplat.kernels.threads import thread_count
 
 CAMERA = Camera(150.0, 150.0, 150.0, 70.0, 300, 140)
@@ -30,15 +30,16 @@ def scene() -> Scene:
 def everything(scene: Scene, threads: int) -> list[np.ndarray]:
     """One result of each compiled loop."""
     rng = np.random.default_rng(0)
-    depth = rng.uniform(1, 5, (140, 300)).astype(np.float32)
+    depth = np.float32(2 + np.sin(np.arange(300) / 30)[None, :] * np.cos(np.arange(140) / 20)[:, None])
     image = rng.uniform(size=(140, 300, 2)).astype(np.float32)
     gradients = rng.normal(size=(140, 300, 2, 2)).astype(np.float32)
     exact = render(scene, CAMERA, POSE, jacobian=True, threads=threads)
     view = render(scene, CAMERA, POSE, planes=True, channels=True, gradients=True, threads=threads)
-    sums = normal_equations(scene, CAMERA, POSE, depth=depth, channels=image, threads=threads)
+    terms = {"depth_term": RobustTerm(1.0, 0.1, 1e3), "channel_term": RobustTerm(0.3, 0.0, 1e3)}
+    sums = normal_equations(scene, CAMERA, POSE, depth=depth, channels=image, threads=threads, **terms)
     moved = RigidTransform.from_exp_coords(np.full(6, 0.01)) * POSE
     looked_up = lookup(
-        FrozenView(view), CAMERA, moved, depth=depth, channels=image, gradients=gradients, threads=threads
+        FrozenView(view), CAMERA, moved, depth=depth, channels=image, gradients=gradients, threads=threads, **terms
     )
     fit = fit_planes(depth, CAMERA, radius=2, threads=threads)
     results = [exact.alpha, exact.depth, exact.jacobian, view.planes, view.variance, view.channels, view.gradients]

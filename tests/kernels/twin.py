@@ -60,6 +60,8 @@ class Sums:
     observed: float
     covered: float
     inliers: float
+    weights: float
+    curvatures: float
 
 
 def pixel_rays(camera: Camera) -> np.ndarray:
@@ -95,44 +97,49 @@ def render(
     cam_from_world: RigidTransform,
     *,
     layer: float = 0.0,
-    shift: tuple[float, float] = (0.0, 0.0),
+    shift: tuple[complex, complex] = (0.0, 0.0),
 ) -> Images:
-    """Composite all Gaussians front to back at every pixel; ``shift`` moves the splats on the screen."""
-    rays = pixel_rays(camera)
+    """Composite all Gaussians front to back at every pixel; ``shift`` moves the splats on the screen.
+
+    An imaginary shift leaves every decision as it is and gives derivatives as imaginary parts (the complex step).
+    """
+    rays = pixel_rays(camera).reshape(-1, 3)
     rotation, x_in_cam = cam_from_world.rotation.as_matrix(), cam_from_world.apply(cloud.means.reshape(-1, 3))
     order = np.argsort(x_in_cam[:, 2].astype(np.float32), kind="stable")
     order = order[(x_in_cam[order, 2] > NEAR) & (cloud.opacities[order] >= ALPHA_MIN)]
     cloud, x_in_cam = cloud.select(order), x_in_cam[order]
-    z = x_in_cam[:, 2]
+    z = x_in_cam[:, 2:]
 
+    # One row a Gaussian, one column a pixel.
     precision = np.linalg.inv(screen_covariances(cloud, camera, rotation, x_in_cam))
-    du = rays[..., 0] * camera.fx - (camera.fx * x_in_cam[:, 0] / z + shift[0])[:, None, None]
-    dv = rays[..., 1] * camera.fy - (camera.fy * x_in_cam[:, 1] / z + shift[1])[:, None, None]
-    a, b, c = (precision[:, i, j, None, None] for i, j in ((0, 0), (0, 1), (1, 1)))
-    alpha = cloud.opacities[:, None, None] * np.exp(-0.5 * (a * du**2 + 2 * b * du * dv + c * dv**2))
-    alpha = np.where(alpha >= ALPHA_MIN, np.minimum(alpha, ALPHA_MAX), 0.0)
+    du = camera.fx * (rays[:, 0] - x_in_cam[:, :1] / z) - shift[0]
+    dv = camera.fy * (rays[:, 1] - x_in_cam[:, 1:2] / z) - shift[1]
+    a, b, c = (precision[:, i, j, None] for i, j in ((0, 0), (0, 1), (1, 1)))
+    alpha = cloud.opacities[:, None] * np.exp(-0.5 * ((a * du + 2 * b * dv) * du + c * dv * dv))
+    alpha = np.where(alpha.real >= ALPHA_MAX, ALPHA_MAX, np.where(alpha.real >= ALPHA_MIN, alpha, 0.0))
 
     left = np.cumprod(1 - alpha, axis=0)
-    left = np.concatenate([np.ones((1, *left.shape[1:])), np.where(left > TRANSMITTANCE_MIN, left, 0.0)])
+    left = np.concatenate([np.ones((1, len(rays))), np.where(left.real > TRANSMITTANCE_MIN, left, 0.0)])
     # Gaussian n is weighed by what the ones before it left; with layers, by what those well before it left.
-    visible = left[np.searchsorted(z, z * (1 - layer))] if layer > 0 else left[:-1] * (left[1:] > 0)
+    visible = left[np.searchsorted(z[:, 0], z[:, 0] * (1 - layer))] if layer > 0 else left[:-1] * (left[1:].real > 0)
     weights = alpha * visible
 
     planes = plane_vectors(cloud.normals @ rotation.T, x_in_cam)
     total = weights.sum(axis=0)
-    share = weights / np.where(total > 0, total, 1.0)
-    mean_plane = np.einsum("nhw,nk->hwk", share, planes)
+    share = weights.T / np.where(total.real > 0, total, 1.0)[:, None]
+    mean_plane = share @ planes
     kappa = np.sum(mean_plane * rays, axis=-1)
-    second = np.einsum("nhw,nhw->hw", share, np.einsum("nk,hwk->nhw", planes, rays) ** 2)
+    second = np.sum(share * (rays @ planes.T) ** 2, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.where((total > 0) & (kappa > 0), second / kappa**2 - 1, 1.0)
+        variance = np.where((total.real > 0) & (kappa.real > 0), second / kappa**2 - 1, 1.0)
+    size = camera.height, camera.width
     return Images(
-        alpha=np.minimum(total, 1.0),
-        depth=np.einsum("nhw,n->hw", share, z),
-        planes=mean_plane,
-        variance=variance,
-        channels=np.einsum("nhw,nc->hwc", share, cloud.channels),
-        kappa=kappa,
+        alpha=np.where(total.real > 1, 1.0, total).reshape(size),
+        depth=(share @ z).reshape(size),
+        planes=mean_plane.reshape(*size, 3),
+        variance=variance.reshape(size),
+        channels=(share @ cloud.channels).reshape(*size, -1),
+        kappa=kappa.reshape(size),
     )
 
 
@@ -146,6 +153,8 @@ def robust_sums(residual: np.ndarray, jacobian: np.ndarray, observed: float) -> 
         observed=observed,
         covered=len(residual),
         inliers=float(np.sum(residual**2 < 1)),
+        weights=float(np.sum(weight)),
+        curvatures=float(np.sum((1 - 3 * residual**2) / (1 + residual**2) ** 3)),
     )
 
 
@@ -186,13 +195,11 @@ def depth_sums(images: Images, camera: Camera, depth: np.ndarray, term: RobustTe
 
 
 def channel_gradients(cloud: Cloud, camera: Camera, pose: RigidTransform, *, layer: float = 0.0) -> np.ndarray:
-    """Central differences of the channels for a shift of all splats, shape (h, w, c, 2)."""
-    step = 1e-5
-
-    def at(x: float, y: float) -> np.ndarray:
-        return render(cloud, camera, pose, layer=layer, shift=(x, y)).channels
-
-    return np.stack([at(step, 0) - at(-step, 0), at(0, step) - at(0, -step)], axis=-1) / (2 * step)
+    """Derivative of the channels for a shift of all splats by one pixel in x and in y, shape (h, w, c, 2)."""
+    step = 1e-30
+    along_x = render(cloud, camera, pose, layer=layer, shift=(1j * step, 0)).channels
+    along_y = render(cloud, camera, pose, layer=layer, shift=(0, 1j * step)).channels
+    return np.stack([along_x, along_y], axis=-1).imag / step
 
 
 def channel_sums(

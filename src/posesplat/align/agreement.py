@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.noise import channel_residuals, depth_residuals
 from posesplat.align.pyramid import QueryLevel
-from posesplat.align.refine import Refinement
+from posesplat.kernels.splatting import View
 
 _STEP = 4
 
@@ -41,9 +42,8 @@ class Agreement:
     """Why the pose is not believed; empty when it is."""
 
 
-def measure_agreement(result: Refinement, query: QueryLevel, rule: AgreementRule) -> Agreement:
-    """Compare the observation with the last rendered view, independent of the robust scales of the refinement."""
-    pose, view = result.state.cam_from_world, result.view
+def measure_agreement(view: View, query: QueryLevel, pose: RigidTransform, rule: AgreementRule) -> Agreement:
+    """Compare an observation at a pose with a view rendered near it, whatever the robust scales of a refinement."""
     if query.depth is not None:
         residuals, depths = depth_residuals(view, query, pose, _STEP, gate=1e-3)
         observed = int((query.depth[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP] > 0).sum())

@@ -25,20 +25,22 @@ def gradient_scatter(term: NormalEquations) -> Float[np.ndarray, "d d"]:
     return centred.T @ centred * (count / (count - blocks.shape[1]))
 
 
-def inflation(term: NormalEquations) -> float:
-    """How much larger the gradient's scatter is than the Gauss-Newton matrix says, averaged over the unknowns.
+def information_weight(term: NormalEquations, least_newton_ratio: float) -> float:
+    """The weight at which a term's normal equations count as information, so that different kinds add up.
 
-    One over this is the weight at which terms of different kinds, noise and correlation add up to information.
+    A term's gradient scatters more than its Hessian says, by its noise and by the correlation of its pixels; the
+    weight is the inverse of that ratio, averaged over the unknowns.
     """
-    scatter = gradient_scatter(term)
-    diagonal = np.sqrt(np.maximum(np.diag(term.hessian), 1e-300))
+    if term.covered == 0:
+        return 0.0
+    scatter, diagonal = gradient_scatter(term), np.sqrt(np.maximum(np.diag(term.hessian), 1e-300))
     hessian = term.hessian / diagonal[:, None] / diagonal[None, :]
     scatter = scatter / diagonal[:, None] / diagonal[None, :]
     values, vectors = np.linalg.eigh(hessian)
     informed = values > 1e-6 * max(float(values.max()), 1e-300)
     along = np.einsum("ki,kl,li->i", vectors, scatter, vectors)[informed] / values[informed]
     ratio = float(np.mean(along)) if informed.any() else 0.0
-    return ratio if ratio > 0 else 1.0
+    return term.newton_ratio(least_newton_ratio) / ratio if ratio > 0 else 1.0
 
 
 def sandwich(hessian: Float[np.ndarray, "8 8"], scatter: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "6 6"] | None:

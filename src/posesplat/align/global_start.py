@@ -204,6 +204,8 @@ class DepthStartOptions:
     """How many are refined."""
     iterations: int = 8
     """Most evaluations for each scale."""
+    gate: float = 1e-2
+    """Largest relative variance of inverse depth in a pixel; coarse pixels mix more than fine ones."""
     min_inlier_fraction: float = 0.5
     """Least share of the depth pixels within the last scale."""
 
@@ -240,7 +242,7 @@ def depth_starts(
             camera,
             state.cam_from_world,
             depth=depth,
-            depth_term=RobustTerm(scale),
+            depth_term=RobustTerm(scale, 0.0, options.gate),
             layer=renderer.layer,
             threads=threads,
         )

@@ -81,7 +81,7 @@ def detect(
     import cv2
 
     # Without the precise upscaling, OpenCV's keypoints are off by up to a quarter of a pixel.
-    sift = cv2.SIFT_create(
+    sift = cv2.SIFT.create(
         options.max_keypoints, contrastThreshold=options.contrast_threshold, enable_precise_upscale=True
     )
     allowed = None if mask is None else mask.astype(np.uint8)

@@ -63,15 +63,16 @@ def weighted(
     channels: NormalEquations | None,
     depth_weight: float,
     channel_weight: float,
+    least_newton_ratio: float = 1.0,
 ) -> Objective:
-    """Both terms as one objective."""
+    """Both terms as one objective, the matrix scaled towards the true Hessian as far as ``least_newton_ratio``."""
     hessian, gradient, cost = np.zeros((8, 8)), np.zeros(8), 0.0
     if depth is not None:
-        hessian[:6, :6] += depth_weight * depth.hessian
+        hessian[:6, :6] += depth_weight * depth.newton_ratio(least_newton_ratio) * depth.hessian
         gradient[:6] += depth_weight * depth.gradient
         cost += depth_weight * depth.cost
     if channels is not None:
-        hessian += channel_weight * channels.hessian
+        hessian += channel_weight * channels.newton_ratio(least_newton_ratio) * channels.hessian
         gradient += channel_weight * channels.gradient
         cost += channel_weight * channels.cost
     return Objective(cost, hessian, gradient, depth, channels)

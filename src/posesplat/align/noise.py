@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.pyramid import QueryLevel
+from posesplat.geometry.cameras import Camera
 from posesplat.kernels.splatting import View
 
 _MAD_TO_SIGMA = 1.4826
@@ -24,31 +25,41 @@ class DepthNoise:
 
 def depth_residuals(
     view: View, query: QueryLevel, query_pose: RigidTransform, step: int, gate: float
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
     """Signed distances of strided query points to the rendered planes, and the planes' depths there, both in metres.
 
     The plane of the nearest view pixel stands for the interpolated one: exact where neighbours share a plane.
     """
     assert query.depth is not None and view.planes is not None and view.variance is not None
-    rows, columns = np.nonzero(query.depth[step // 2 :: step, step // 2 :: step] > 0)
-    rows, columns = rows * step + step // 2, columns * step + step // 2
-    z = query.depth[rows, columns].astype(np.float64)
-    camera = query.camera
-    rays = np.stack(
-        [(columns + 0.5 - camera.cx) / camera.fx, (rows + 0.5 - camera.cy) / camera.fy, np.ones(len(z))], axis=1
-    )
-    points = (view.cam_from_world * query_pose.inv()).apply(rays * z[:, None])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pixels = view.camera.project(points)
-    height, width = view.alpha.shape
-    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    points, z = points[inside], z[inside]
-    columns, rows = pixels[inside].astype(np.int64).T
+    z = query.depth[step // 2 :: step, step // 2 :: step]
+    measured = z > 0
+    z = z[measured]
+    points = _moved(query.camera.rays(step)[measured] * z[:, None], view.cam_from_world, query_pose)
+    rows, columns, inside = _pixels(points, view.camera)
     clean = (view.alpha[rows, columns] >= 0.5) & (view.variance[rows, columns] <= gate)
-    planes = view.planes[rows[clean], columns[clean]].astype(np.float64)
-    relative = np.sum(planes * points[clean], axis=1)
-    residuals = (1.0 - relative) / np.linalg.norm(planes, axis=1)
-    return residuals, z[clean] / relative
+    planes = view.planes[rows[clean], columns[clean]]
+    relative = np.einsum("nk,nk->n", planes, points[inside][clean])
+    residuals = (1.0 - relative) / np.sqrt(np.einsum("nk,nk->n", planes, planes))
+    return residuals, z[inside][clean] / np.maximum(relative, 1e-3)
+
+
+def _moved(
+    points: Float32[np.ndarray, "n 3"], target: RigidTransform, source: RigidTransform
+) -> Float32[np.ndarray, "n 3"]:
+    """Points of one camera in another, both given as cam_from_world."""
+    change = (target.as_matrix() @ source.inv().as_matrix()).astype(np.float32)
+    return points @ change[:3, :3].T + change[:3, 3]
+
+
+def _pixels(
+    points: Float32[np.ndarray, "n 3"], camera: Camera
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"], Bool[np.ndarray, " n"]]:
+    """Rows and columns of the pixels that points fall on, and which of the points fall on one."""
+    z = np.where(points[:, 2] > 1e-6, points[:, 2], np.float32(np.inf))
+    u = camera.fx * points[:, 0] / z + camera.cx
+    v = camera.fy * points[:, 1] / z + camera.cy
+    inside = np.isfinite(z) & (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
+    return v[inside].astype(np.int64), u[inside].astype(np.int64), inside
 
 
 def depth_noise(residuals: Float[np.ndarray, " n"], depths: Float[np.ndarray, " n"], floor: float) -> DepthNoise:
@@ -78,15 +89,11 @@ def channel_residuals(
     assert query.channels is not None and view.planes is not None and view.variance is not None
     assert view.channels is not None
     pick = (slice(step // 2, None, step), slice(step // 2, None, step))
-    rays = view.camera.rays()[pick]
-    inverse = np.sum(view.planes[pick] * rays, axis=-1)
+    rays, planes = view.camera.rays(step), view.planes[pick]
+    inverse = np.einsum("hwk,hwk->hw", planes, rays)
     clean = (view.alpha[pick] >= 0.5) & (view.variance[pick] <= gate) & (inverse > 1e-6)
-    points = (query_pose * view.cam_from_world.inv()).apply((rays[clean] / inverse[clean][:, None]).astype(np.float64))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pixels = query.camera.project(points)
-    height, width = query.channels.shape[:2]
-    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    columns, rows = pixels[inside].astype(np.int64).T
+    points = _moved(rays[clean] / inverse[clean][:, None], query_pose, view.cam_from_world)
+    rows, columns, inside = _pixels(points, query.camera)
     return view.channels[pick][clean][inside], query.channels[rows, columns]
 
 

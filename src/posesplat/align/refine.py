@@ -7,13 +7,15 @@ with the robust scale falling to the noise that the residuals show. DESIGN "rend
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import RigidTransform
 
-from posesplat.align.covariance import gradient_scatter, inflation, sandwich
-from posesplat.align.least_squares import Objective, State, minimise, solve_step, weighted
+from posesplat.align.agreement import AgreementRule, measure_agreement
+from posesplat.align.covariance import gradient_scatter, information_weight, sandwich
+from posesplat.align.least_squares import Minimum, Objective, State, minimise, solve_step, weighted
 from posesplat.align.noise import channel_noise, channel_residuals, depth_noise, depth_residuals
 from posesplat.align.pyramid import MapPyramid, QueryLevel
 from posesplat.geometry import poses
@@ -22,20 +24,16 @@ from posesplat.render.cpu import CpuRenderer, plane_depth
 
 
 @dataclass(frozen=True)
-class RefineOptions:
-    """Schedule of the refinement."""
+class FineOptions:
+    """Steps against views that are rendered once."""
 
-    coarse_scales_m: tuple[float, ...] = (0.2, 0.1, 0.05)
-    """Geman-McClure scales of the depth residual on the coarsest level."""
-    middle_scale_m: float = 0.03
-    """The same on the levels between."""
-    channel_scales: tuple[float, ...] = (0.3, 0.2, 0.15)
-    """Geman-McClure scales of grey in [0, 1] on the coarsest level; the last one serves the levels between."""
-    coarse_iterations: int = 8
-    """Most evaluations for each scale of the coarse levels."""
-    fine_renders: int = 3
-    """Most renderings at full size."""
-    fine_iterations: int = 10
+    first_scale_m: float = 0.03
+    """Geman-McClure scale of the depth residual to begin with."""
+    first_channel_scale: float = 0.15
+    """The same for grey in [0, 1]."""
+    renders: int = 3
+    """Most renderings."""
+    iterations: int = 10
     """Most steps on one rendering."""
     noise_ratio: float = 2.0
     """Robust scale of the last steps, in standard deviations of the residuals."""
@@ -48,11 +46,53 @@ class RefineOptions:
     use_channels: bool = True
     """Whether the colour term takes part."""
     step: int = 2
-    """Pixel stride of the fine steps until the scales have settled; then every pixel counts."""
-    min_step_px: float = 2e-4
-    """The iterations end when a step moves nothing by more than this, in pixels at unit depth."""
-    render_again_px: float = 0.05
-    """The view is rendered again when the pose has moved by more than this since."""
+    """Pixel stride until the robust scales have settled."""
+    last_step: int = 1
+    """Pixel stride from then on."""
+    noise_step: int = 8
+    """Pixel stride of the residuals from which the noise is read."""
+    min_step_px: float = 5e-4
+    """The steps end when one moves nothing by more than this, in pixels at unit depth."""
+    least_newton_ratio: float = 0.2
+    """Longest over-relaxation of the steps on the flattened robust cost, as the inverse of this."""
+    render_again_px: float = 0.1
+    """The view is rendered again when the pose has moved by more than this since, in pixels at unit depth."""
+
+
+_NEAR = FineOptions(
+    first_scale_m=0.1,
+    renders=2,
+    iterations=6,
+    step=2,
+    last_step=1,
+    noise_step=4,
+    min_step_px=0.02,
+    render_again_px=2.0,
+    min_scale_m=1e-3,
+)
+
+
+_NEAR_RULE = AgreementRule(
+    tolerance_m=0.01, relative_tolerance=0.01, min_inlier_fraction=0.75, min_overlap=0.4, min_correlation=0.8
+)
+
+
+@dataclass(frozen=True)
+class RefineOptions(FineOptions):
+    """Schedule of the refinement."""
+
+    near: FineOptions = _NEAR
+    """Steps at half size from the start, tried before the coarse search."""
+    near_rule: AgreementRule = _NEAR_RULE
+    """Agreement after which the coarse search is left out."""
+    coarse_scales_m: tuple[tuple[float, ...], ...] = ((0.2, 0.1, 0.05), (0.1, 0.05), (0.4, 0.2, 0.1, 0.05))
+    """Schedules of Geman-McClure scales of the depth residual on the coarsest level, tried in turn."""
+    middle_scale_m: float = 0.03
+    """The scale on the levels between."""
+    channel_scale: float = 0.15
+    """Scale of grey on the coarse levels; larger by the square root where the depth's is larger than its last."""
+    coarse_iterations: int = 16
+    """Most evaluations for each scale of the coarse levels."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +107,7 @@ class Scales:
     """Grey in [0, 1]."""
 
     def followed(
-        self, view: View, query: QueryLevel, state: State, options: RefineOptions, with_channels: bool
+        self, view: View, query: QueryLevel, state: State, options: FineOptions, with_channels: bool
     ) -> tuple[Scales, bool]:
         """Scales that have fallen towards the noise of the residuals, and whether they have arrived.
 
@@ -75,13 +115,15 @@ class Scales:
         """
         depth, growth, channel, settled = self.depth, self.growth, self.channel, True
         if query.depth is not None:
-            residuals, depths = depth_residuals(view, query, state.cam_from_world, 4, options.gate)
+            residuals, depths = depth_residuals(view, query, state.cam_from_world, options.noise_step, options.gate)
             noise = depth_noise(residuals, depths, options.min_scale_m / options.noise_ratio)
             wanted = max(options.noise_ratio * noise.sigma, options.min_scale_m)
             depth, growth = max(wanted, 0.1 * self.depth), noise.growth
             settled = depth <= 1.01 * wanted
         if with_channels:
-            rendered, seen = channel_residuals(view, query, state.cam_from_world, 4, options.channel_gate)
+            rendered, seen = channel_residuals(
+                view, query, state.cam_from_world, options.noise_step, options.channel_gate
+            )
             wanted = options.noise_ratio * channel_noise(state.gain * rendered + np.float32(state.bias), seen)
             channel = max(wanted, 0.5 * self.channel)
             settled = settled and channel <= 1.01 * wanted
@@ -127,19 +169,71 @@ def refine(
     options: RefineOptions = RefineOptions(),
     threads: int | None = None,
 ) -> Refinement:
-    """Refine a pose from a start within some tens of centimetres and ten degrees."""
+    """Refine a pose from a start within some tens of centimetres and ten degrees.
+
+    Depth has the wider basin and leads where there is any; colour joins when the pose is near. A near start needs no
+    coarse search: if a few steps at half size already bring agreement, they are taken.
+    """
     state, evaluations = start, 0
+    if len(query) > 1:
+        depth_leads = query[0].depth is not None
+        leading = [replace(level, channels=None, gradients=None) for level in query] if depth_leads else query
+        near = _frozen(map_levels[1], leading[1], start, options.near, 0, threads)
+        state, evaluations = near.state, near.evaluations
+        if measure_agreement(near.view, leading[1], state.cam_from_world, options.near_rule).refusal:
+            state, spent = _searched(map_levels, leading, start, options, threads)
+            evaluations += spent
+        if depth_leads and query[0].channels is not None:
+            # Where depth lets the camera slide, colour needs its own way from coarse to fine.
+            view = map_levels[1].planes(query[1].camera, state.cam_from_world)
+            colour = replace(query[1], depth=None)
+            if measure_agreement(view, colour, state.cam_from_world, options.near_rule).refusal:
+                state, spent = _searched(map_levels, query, state, options, threads)
+                evaluations += spent
+    return _frozen(map_levels[0], query[0], state, options, evaluations, threads)
+
+
+def _searched(
+    map_levels: MapPyramid,
+    query: Sequence[QueryLevel],
+    start: State,
+    options: RefineOptions,
+    threads: int | None,
+) -> tuple[State, int]:
+    """The pose after the coarse levels by the first schedule that brings agreement, else by the one of least cost."""
+    best, spent = None, 0
+    for scales in options.coarse_scales_m:
+        minimum, evaluations = _coarse_to_fine(map_levels, query, start, scales, options, threads)
+        spent += evaluations
+        if best is None or minimum.objective.cost < best.objective.cost:
+            best = minimum
+        view = map_levels[1].planes(query[1].camera, minimum.state.cam_from_world)
+        if not measure_agreement(view, query[1], minimum.state.cam_from_world, options.near_rule).refusal:
+            break
+    assert best is not None
+    return best.state, spent
+
+
+def _coarse_to_fine(
+    map_levels: MapPyramid,
+    query: Sequence[QueryLevel],
+    state: State,
+    scales_m: tuple[float, ...],
+    options: RefineOptions,
+    threads: int | None,
+) -> tuple[Minimum, int]:
+    """The minimum after the coarse levels, rendered at every step, and the evaluations spent."""
+    evaluations = 0
     for level in reversed(range(1, len(query))):
-        last = level == len(query) - 1
-        depth_scales = options.coarse_scales_m if last else (options.middle_scale_m,)
-        channel_scales = options.channel_scales if last else options.channel_scales[-1:]
-        for depth_scale, channel_scale in zip(depth_scales, channel_scales, strict=True):
+        coarsest = level == len(query) - 1
+        for depth_scale in scales_m if coarsest else (options.middle_scale_m,):
+            channel_scale = options.channel_scale * max(1.0, depth_scale / scales_m[-1]) ** 0.5
             evaluate = _coarse_objective(map_levels[level], query[level], depth_scale, channel_scale, options, threads)
             minimum = minimise(
                 evaluate, state, max_iterations=options.coarse_iterations, min_step=0.02 / query[level].camera.fx
             )
             state, evaluations = minimum.state, evaluations + minimum.evaluations
-    return _fine(map_levels[0], query[0], state, options, evaluations, threads)
+    return minimum, evaluations
 
 
 def coarse_cost(
@@ -151,7 +245,7 @@ def coarse_cost(
 ) -> float:
     """Mean robust cost on the coarsest level, comparable between poses of one query."""
     level = len(query) - 1
-    depth_scale, channel_scale = options.coarse_scales_m[-1], options.channel_scales[-1]
+    depth_scale, channel_scale = options.coarse_scales_m[0][-1], options.channel_scale
     evaluate = _coarse_objective(map_levels[level], query[level], depth_scale, channel_scale, options, threads)
     return evaluate(state).cost
 
@@ -191,24 +285,26 @@ def _coarse_objective(
     return evaluate
 
 
-def _fine(
+def _frozen(
     renderer: CpuRenderer,
     query: QueryLevel,
     state: State,
-    options: RefineOptions,
+    options: FineOptions,
     evaluations: int,
     threads: int | None,
 ) -> Refinement:
+    """Gauss-Newton steps against views rendered once each, the robust scales following the residuals."""
     channels = query.channels if options.use_channels else None
-    scales = Scales(options.middle_scale_m, 0.0, options.channel_scales[-1])
+    scales = Scales(options.first_scale_m, 0.0, options.first_channel_scale)
     pixel = 1.0 / query.camera.fx
-    for render_index in range(options.fine_renders):
+    for _ in range(options.renders):
         view = renderer.planes(query.camera, state.cam_from_world)
         frozen = FrozenView(view)
-        before = state
-        for _ in range(options.fine_iterations):
-            scales, settled = scales.followed(view, query, state, options, channels is not None)
-            pixel_step = 1 if settled and render_index > 0 else options.step
+        rendered_at, settled = state.cam_from_world, False
+        weights = (1.0, 1.0)
+        for _ in range(options.iterations):
+            if not settled:
+                scales, settled = scales.followed(view, query, state, options, channels is not None)
             depth_sums, channel_sums = lookup(
                 frozen,
                 query.camera,
@@ -220,25 +316,29 @@ def _fine(
                 channel_term=RobustTerm(scales.channel, 0.0, options.channel_gate),
                 gain=state.gain,
                 bias=state.bias,
-                step=pixel_step,
+                step=options.last_step if settled else options.step,
                 threads=threads,
             )
-            terms = [term for term in (depth_sums, channel_sums) if term.covered > 0]
-            weights = [1.0 / inflation(term) if term.covered > 0 else 0.0 for term in (depth_sums, channel_sums)]
-            if not terms:
-                weights = [1.0, 1.0]
+            # While the scales still fall, a flat robust cost must not make the steps long.
+            least = options.least_newton_ratio if settled else 0.5
+            weights = (information_weight(depth_sums, least), information_weight(channel_sums, least))
             objective = weighted(
                 depth_sums if query.depth is not None else None,
                 channel_sums if channels is not None else None,
                 *weights,
+                least_newton_ratio=least,
             )
             step = solve_step(objective, 0.0)
             state = state.moved(step)
             evaluations += 1
             if settled and np.abs(step[:6]).max() < options.min_step_px * pixel:
                 break
-        moved = poses.log(state.cam_from_world * before.cam_from_world.inv())
-        if render_index > 0 and np.abs(moved).max() < options.render_again_px * pixel:
+        if _largest_change(state.cam_from_world, rendered_at) < options.render_again_px * pixel:
             break
     depth_weight, channel_weight = weights
     return Refinement(state, objective, depth_weight, channel_weight, scales, view, evaluations)
+
+
+def _largest_change(first: RigidTransform, second: RigidTransform) -> float:
+    """Largest component of the motion between two poses, rad or units of the world."""
+    return float(np.abs(poses.log(first * second.inv())).max())

@@ -16,7 +16,7 @@ from posesplat.geometry.poses import looking_at
 from posesplat.render.cpu import CpuRenderer, plane_depth
 
 _PROBE_WIDTH = 64
-_MOST_PROBED = 150_000
+_MOST_PROBED = 60_000
 """Gaussians that take part in the search for viewpoints; of larger maps an enlarged sample."""
 _DIRECTIONS_INSIDE = 24
 _DIRECTIONS_OUTSIDE = 14
@@ -116,7 +116,8 @@ def down_axis(poses: Sequence[RigidTransform]) -> Float[np.ndarray, " 3"]:
     """The mean of the cameras' y axes in the world: down, for cameras that are held upright more or less."""
     mean = np.mean([pose.rotation.as_matrix()[1] for pose in poses], axis=0)
     length = float(np.linalg.norm(mean))
-    return mean / length if length > 1e-6 else poses[0].rotation.as_matrix()[1]
+    down = mean / length if length > 1e-6 else poses[0].rotation.as_matrix()[1]
+    return np.asarray(down)
 
 
 def _robust_box(
@@ -162,7 +163,7 @@ def _inside(
 ) -> list[RigidTransform]:
     fractions = (0.0, -0.5, 0.5)
     centres = [middle + (np.array([a, b, 0.0]) * half) @ axes for a in fractions for b in fractions]
-    turns = Rotation.from_euler("Z", 25.0 * np.arange(len(centres)), degrees=True)
+    turns = Rotation.from_rotvec(np.radians(25.0) * np.arange(len(centres))[:, None] * [0.0, 0.0, 1.0])
     directions = _sphere(_DIRECTIONS_INSIDE)
     return [
         _towards(centre, direction @ axes, axes)

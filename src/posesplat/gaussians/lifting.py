@@ -112,10 +112,10 @@ def lift(
         raise ValueError(f"Frame {frame.name!r} must have depth to become Gaussians; got an image only.")
     surface = fit_surface(frame.depth, frame.camera, threads) if surface is None else surface
     camera, stride = frame.camera, options.stride
-    rows, columns = np.meshgrid(
+    grid = np.meshgrid(
         np.arange(stride // 2, camera.height, stride), np.arange(stride // 2, camera.width, stride), indexing="ij"
     )
-    rows, columns = rows.ravel(), columns.ravel()
+    rows, columns = grid[0].ravel(), grid[1].ravel()
     depth = surface.depth[rows, columns].astype(np.float64)
     planes = surface.planes[rows, columns].astype(np.float64)
     rays = camera.rays()[rows, columns].astype(np.float64)
@@ -136,12 +136,12 @@ def lift(
     normals = -planes[keep] / length[keep, None]
     sigma = options.spread * stride * depth / camera.fx
     gaussians = Gaussians(
-        means_in_world=rays * depth[:, None],
-        quats_wxyz=_disc_orientation(normals, rays).as_quat(scalar_first=True),
-        scales=np.stack([sigma / cosine, sigma, options.flatness * sigma], axis=1),
-        opacities=np.ones(len(depth)),
+        means_in_world=(rays * depth[:, None]).astype(np.float32),
+        quats_wxyz=_disc_orientation(normals, rays).as_quat(scalar_first=True).astype(np.float32),
+        scales=np.stack([sigma / cosine, sigma, options.flatness * sigma], axis=1).astype(np.float32),
+        opacities=np.ones(len(depth), dtype=np.float32),
         colors=None if frame.image is None else smoothed_colors(frame.image, stride)[rows, columns],
-        normals_in_world=normals,
+        normals_in_world=normals.astype(np.float32),
     )
     errors = (surface.relative_error[rows, columns] * depth).astype(np.float32)
     return LiftedGaussians(gaussians, np.stack([rows, columns], axis=1), errors)

@@ -201,11 +201,14 @@ class Camera:
             cameras.append(Camera(*half, max(last.width // 2, 1), max(last.height // 2, 1), last.distortion))
         return tuple(cameras)
 
-    def rays(self) -> Float[np.ndarray, "height width 3"]:
-        """Viewing rays of all pixel centres with z = 1, in the camera frame, float32; the lens is not applied."""
-        x = (np.arange(self.width) + 0.5 - self.cx) / self.fx
-        y = (np.arange(self.height) + 0.5 - self.cy) / self.fy
-        rays = np.ones((self.height, self.width, 3), dtype=np.float32)
+    def rays(self, step: int = 1) -> Float[np.ndarray, "rows columns 3"]:
+        """Viewing rays with z = 1 of every ``step``-th pixel from ``step // 2`` on, in the camera frame, float32.
+
+        The lens is not applied.
+        """
+        x = (np.arange(step // 2, self.width, step) + 0.5 - self.cx) / self.fx
+        y = (np.arange(step // 2, self.height, step) + 0.5 - self.cy) / self.fy
+        rays = np.ones((len(y), len(x), 3), dtype=np.float32)
         rays[..., 0], rays[..., 1] = x, y[:, None]
         return rays
 

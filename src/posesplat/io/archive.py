@@ -31,19 +31,23 @@ _DAMAGED = (EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZip
 _NUMBERS = ("inlier_fraction", "overlap", "cost", "iterations", "runtime_s")
 
 
-def write_json(path: str | PathLike[str], trajectory: Trajectory, camera: Camera | None = None) -> None:
-    """Write every frame's estimate as JSON; missing numbers are null."""
+def trajectory_record(trajectory: Trajectory, camera: Camera | None = None) -> dict[str, Any]:
+    """Every frame's estimate as a JSON-ready record; missing numbers are null."""
     frames = [
         {"name": name, "timestamp": float(timestamp), **estimate.to_json()}
         for name, timestamp, estimate in zip(trajectory.names, trajectory.timestamps, trajectory, strict=True)
     ]
-    record = {
+    return {
         "format": FORMAT,
         "conventions": _CONVENTIONS,
         "camera": None if camera is None else camera.to_json(),
         "frames": frames,
     }
-    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def write_json(path: str | PathLike[str], trajectory: Trajectory, camera: Camera | None = None) -> None:
+    """Write every frame's estimate as JSON; missing numbers are null."""
+    write_text(path, json.dumps(trajectory_record(trajectory, camera), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: str | PathLike[str]) -> Trajectory:

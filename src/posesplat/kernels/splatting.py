@@ -86,13 +86,25 @@ class NormalEquations:
     """Of those, the ones where the map shows one clean surface."""
     inliers: float
     """Of those, the ones within the robust scale."""
+    weights: float = 0.0
+    """Sum of the robust weights, with which the matrix is formed."""
+    curvatures: float = 0.0
+    """Sum of the second derivatives of the robust cost, with which its true Hessian would be formed."""
     block_gradients: Float[np.ndarray, "b d"] | None = None
     """The gradient split over 32 x 32 pixel blocks, for a covariance that respects correlated pixels."""
 
+    def newton_ratio(self, least: float) -> float:
+        """True Hessian over ``hessian``, at least ``least``; below 1 because a robust cost flattens out.
+
+        Steps with ``hessian`` alone are too short by this factor, and covariances too small by its square.
+        """
+        return max(self.curvatures / self.weights, least) if self.weights > 0 else 1.0
+
 
 def _pose_arguments(cam_from_world: RigidTransform) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    rotation = cam_from_world.rotation.as_matrix()
-    centre = -rotation.T @ cam_from_world.translation
+    matrix = cam_from_world.as_matrix()
+    rotation = matrix[:3, :3]
+    centre = -rotation.T @ matrix[:3, 3]
     return tuple(rotation.ravel().tolist()), tuple(centre.tolist())
 
 

@@ -12,11 +12,13 @@ import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.agreement import AgreementRule, measure_agreement
-from posesplat.align.global_start import KeypointIndex, depth_starts, keypoint_starts
+from posesplat.align.global_start import depth_starts, keypoint_starts
 from posesplat.align.gsplatloc import GsplatlocOptions, gsplatloc_refine
+from posesplat.align.keypoints import KeypointIndex
 from posesplat.align.least_squares import State
 from posesplat.align.pyramid import MapPyramid, QueryLevel, query_pyramid
 from posesplat.align.refine import Refinement, RefineOptions, coarse_cost, refine
+from posesplat.align.viewpoints import map_views
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.splat_map import SplatMap
 from posesplat.geometry.estimate import PoseEstimate, Scale
@@ -141,7 +143,7 @@ class Localizer:
         pyramid = self._pyramid(len(query), with_color, start.cam_from_world)
         threads = options.threads
         result = refine(pyramid, query, start, options.refinement, threads)
-        evidence = measure_agreement(result, query[0], options.rule)
+        evidence = measure_agreement(result.view, query[0], result.state.cam_from_world, options.rule)
         cost = coarse_cost(pyramid, query, result.state, options.refinement, threads)
         fields: dict[str, Any] = {
             "inlier_fraction": evidence.inlier_fraction,
@@ -170,11 +172,13 @@ class Localizer:
                 self._keypoints = KeypointIndex(self.map, frame.camera, threads=options.threads)
             found = keypoint_starts(self._keypoints, frame, options.max_starts, options.seed)
             starts += [(hypothesis.cam_from_world, "keypoints") for hypothesis in found]
-        if not starts and query[0].depth is not None and self.map.views:
-            views = [view.cam_from_world for view in self.map.views]
-            pyramid = self._pyramid(len(query), query[0].channels is not None, views[0])
-            found = depth_starts(pyramid, query, views, options.max_starts, options.threads)
-            starts += [(hypothesis.cam_from_world, "map views") for hypothesis in found]
+        if not starts and query[0].depth is not None:
+            views = map_views(self.map, frame.camera, threads=options.threads)
+            poses = [view.cam_from_world for view in views]
+            if poses:
+                pyramid = self._pyramid(len(query), query[0].channels is not None, poses[0])
+                found = depth_starts(pyramid, query, poses, options.max_starts, threads=options.threads)
+                starts += [(hypothesis.cam_from_world, "depth") for hypothesis in found]
         if not starts:
             return PoseEstimate.failure(
                 "No start was found: the frame shares no keypoints with the rendered views of the map. "

@@ -53,10 +53,22 @@ def calibrated(
 
 
 def lift_calibrated(frame: Frame, options: LiftOptions = LiftOptions(), threads: int | None = None) -> LiftedGaussians:
-    """Gaussians of one RGB-D frame in its camera's frame, ready to be rendered without bias."""
-    assert frame.depth is not None
+    """Gaussians of one RGB-D frame in its camera's frame, ready to be rendered without bias.
+
+    Raises:
+        ValueError: for a frame without depth or without any surface.
+    """
+    return _lift_with_surface(frame, options, threads)[0]
+
+
+def _lift_with_surface(frame: Frame, options: LiftOptions, threads: int | None) -> tuple[LiftedGaussians, Surface]:
+    if frame.depth is None:
+        raise ValueError(
+            f"Frame {frame.name!r} must have depth to enter a map; got an image only. "
+            "Leave it out, or give it depth from a depth provider."
+        )
     surface = fit_surface(frame.depth, frame.camera, threads)
-    return calibrated(lift(frame, surface, options, threads), surface, frame, threads=threads)
+    return calibrated(lift(frame, surface, options, threads), surface, frame, threads=threads), surface
 
 
 def single_frame_map(frame: Frame, cam_from_world: RigidTransform, options: LiftOptions = LiftOptions()) -> Gaussians:
@@ -116,16 +128,13 @@ class MapBuilder:
         """Take in one posed RGB-D frame.
 
         Raises:
-            ValueError: for a frame without depth, without any surface, or with an image where others have none.
+            ValueError: for a frame without depth, surface or finite pose, or with an image where others have none.
         """
-        if frame.depth is None:
+        if not np.isfinite(cam_from_world.as_matrix()).all():
             raise ValueError(
-                f"Frame {frame.name!r} must have depth to enter a map; got an image only. "
-                "Leave it out, or give it depth from a depth provider."
+                f"The pose of frame {frame.name!r} must be finite; got NaN or infinity. Pass None to leave it out."
             )
-        surface = fit_surface(frame.depth, frame.camera, self.threads)
-        lifted = lift(frame, surface, self.options.lift, self.threads)
-        lifted = calibrated(lifted, surface, frame, threads=self.threads)
+        lifted, surface = _lift_with_surface(frame, self.options.lift, self.threads)
         seen = first_sighting(lifted, surface, cam_from_world)
         if self._fused is None:
             self._fused = seen
@@ -162,6 +171,7 @@ class MapBuilder:
         cells = tuple(comparison.pixels[comparison.present].astype(np.int64).T[::-1] // options.stride)
         sizes = _largest_sizes(lifted, frame.camera, options.stride)
         coarse = fused.gaussians.scales[present].max(axis=1) > options.finer * sizes[cells]
+        coarse &= comparison.measured[comparison.present]
         fine = fused.gaussians.select(present[~coarse])
         view = CpuRenderer(fine, threads=self.threads).planes(frame.camera, cam_from_world)
         new = view.alpha[tuple(lifted.pixels.T)] < options.covered_alpha
@@ -214,8 +224,8 @@ def build_map(
         Gaussians in the world of the poses, and one view for each frame that was used.
 
     Raises:
-        ValueError: without frames or poses, when their counts differ, for a frame without depth or without any
-            surface, or when only some frames have an image.
+        ValueError: without frames or poses, when their counts differ, for a frame without depth, surface or
+            finite pose, or when only some frames have an image.
     """
     if isinstance(frames, Sized) and len(frames) != len(cam_from_world):
         raise _counts_differ(len(frames), len(cam_from_world))

@@ -1,0 +1,197 @@
+"""``posesplat bench localize`` and ``posesplat bench kernel``: tables of errors and times, ours and the rivals'."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
+
+from posesplat.cli.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from posesplat.evaluate.protocols.report import Report, Table
+
+Suite = Literal["rooms", "real", "covariance", "failures", "speed"]
+_QUICK_QUERIES = 4
+_QUICK_STRIDE = 20
+_QUICK_REALISATIONS = 20
+_PAGE_WIDTH = 160
+"""Columns of a table that is written to a file or a pipe."""
+
+
+@dataclass(frozen=True)
+class LocalizeBench:
+    """Localisation against the published method, point-cloud registration, and doing nothing."""
+
+    suite: Literal[Suite, "all"] = "all"
+    """What is measured: synthetic rooms, real sequences, honesty of the covariance, refusals, time and memory."""
+    data: Path | None = None
+    """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
+    quick: bool = False
+    """Few queries: shows that everything runs, proves little."""
+    queries: int | None = None
+    """Random starts for each level in the rooms; default 30, with --quick 4."""
+    stride: int | None = None
+    """Of sequences of more than 60 frames, take every such frame; default 1, with --quick 20."""
+    realisations: int | None = None
+    """Noisy queries of the covariance suite; default 500, with --quick 20."""
+    gsplatloc_queries: int | None = None
+    """Queries that the slow published method answers under each condition; default 3, with --quick 1, 0 for none."""
+    methods: tuple[str, ...] = ()
+    """Only methods whose name contains one of these words; default all."""
+    sequences: tuple[str, ...] = ()
+    """Only real sequences whose name contains one of these words; default all."""
+    width: int = 640
+    """Width of the synthetic camera, pixels."""
+    threads: int | None = None
+    """Threads of the kernels and the rivals; default POSESPLAT_THREADS or all processors."""
+    seed: int = 0
+    """Of rooms, noise and starts."""
+    out: Path | None = None
+    """Folder for bench_localize.json and bench_localize.md."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+
+@dataclass(frozen=True)
+class KernelBench:
+    """Time of each compiled loop at two map sizes, two image sizes, and one and two threads."""
+
+    runs: int = 15
+    """Timed calls of each kernel; the median is reported."""
+    widths: tuple[int, ...] = (320, 640)
+    """Image widths among 160, 320 and 640 pixels."""
+    strides: tuple[int, ...] = (2, 1)
+    """One Gaussian every so many pixels of a 640 x 480 frame: 2 gives 77 k, 1 gives 307 k."""
+    threads: tuple[int, ...] = (1, 2)
+    """Numbers of threads; the first is what the others are compared with."""
+    seed: int = 0
+    """Of the room that is rendered."""
+    out: Path | None = None
+    """Folder for bench_kernel.json and bench_kernel.md."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which benchmark to run."""
+
+    bench: OmitSubcommandPrefixes[
+        OmitArgPrefixes[Annotated[LocalizeBench, subcommand("localize")] | Annotated[KernelBench, subcommand("kernel")]]
+    ]
+
+
+def run(options: Options) -> int:
+    """Run a benchmark and print it; an interrupted one prints what it has and exits as interrupted."""
+    from posesplat.evaluate.protocols.report import Report
+
+    bench = options.bench
+    asked = {key: _plain(value) for key, value in vars(bench).items() if key not in ("out", "json")}
+    threads = bench.threads if isinstance(bench, LocalizeBench) else max(bench.threads, default=None)
+    report = Report("localize" if isinstance(bench, LocalizeBench) else "kernel", asked, threads)
+    try:
+        with _progress(quiet=not sys.stderr.isatty()) as on_progress:
+            if isinstance(bench, LocalizeBench):
+                _localize(bench, report, on_progress)
+            else:
+                _kernel(bench, report, on_progress)
+    except KeyboardInterrupt:
+        sys.stderr.write("posesplat: interrupted; the tables hold what was done before\n")
+    if bench.out is not None:
+        report.write(bench.out)
+    if bench.json:
+        sys.stdout.write(json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
+    else:
+        _print(report)
+    return ExitStatus.ALL_POSED if report.complete else ExitStatus.INTERRUPTED
+
+
+def _localize(bench: LocalizeBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
+    from posesplat.evaluate.protocols.settings import Bench, Settings
+    from posesplat.evaluate.protocols.suites import SUITES, run_suites
+
+    quick = bench.quick
+    defaults = Settings()
+    settings = Settings(
+        data=bench.data,
+        queries=_or(bench.queries, _QUICK_QUERIES if quick else defaults.queries),
+        stride=_or(bench.stride, _QUICK_STRIDE if quick else defaults.stride),
+        realisations=_or(bench.realisations, _QUICK_REALISATIONS if quick else defaults.realisations),
+        gsplatloc_queries=_or(bench.gsplatloc_queries, 1 if quick else defaults.gsplatloc_queries),
+        methods=bench.methods,
+        sequences=bench.sequences,
+        width=bench.width,
+        threads=bench.threads,
+        seed=bench.seed,
+    )
+    report.options |= {"settings": {key: _plain(value) for key, value in vars(settings).items()}}
+    names = list(SUITES) if bench.suite == "all" else [bench.suite]
+    run_suites(Bench(settings, report, on_progress), names)
+
+
+def _kernel(bench: KernelBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
+    from posesplat.evaluate.protocols import kernel
+
+    settings = kernel.KernelSettings(bench.runs, bench.widths, bench.strides, bench.threads, bench.seed)
+    kernel.run(settings, report, on_progress)
+    report.complete = True
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for each part of the work; nothing at all when ``quiet``."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    tasks: dict[str, TaskID] = {}
+    with Progress(console=Console(stderr=True), disable=quiet, transient=True) as bars:
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield told
+
+
+def _print(report: Report) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PAGE_WIDTH)
+    where = report.environment
+    console.print(
+        f"posesplat {where['version']} ({where['commit'] or 'no commit'}), {where['date']}, {where['host']}, "
+        f"{where['cpu']}, {where['threads']} threads, load {where['load']}"
+    )
+    for table in report.tables:
+        _print_table(table, console)
+
+
+def _print_table(table: Table, console: Any) -> None:
+    import rich.table
+
+    page = rich.table.Table(title=table.title, title_justify="left")
+    for column in table.columns:
+        page.add_column(column.heading, justify="right" if column.spec else "left")
+    for cells in table.cells():
+        page.add_row(*cells)
+    console.print(page)
+    for note in table.notes:
+        console.print(note, style="dim")

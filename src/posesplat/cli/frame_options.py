@@ -1,0 +1,61 @@
+"""Options that every command with frames shares: which camera took them, in which unit, which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from posesplat.datasets.calibration import PixelCentre
+
+if TYPE_CHECKING:
+    from posesplat.datasets.sequences import FrameSequence
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """How frames are read."""
+
+    camera: str | None = None
+    """camera.json, 'fx,fy,cx,cy[,k1,k2,p1,p2[,k3]]', a COLMAP model folder, 'exif', or 'auto' (a guess); by default
+    what lies beside the images."""
+    pixel_centre: PixelCentre = "corner"
+    """Where the numbers of --camera put the top-left pixel's centre: corner = (0.5, 0.5), integer = (0, 0)."""
+    depth_scale: float | None = None
+    """Stored depth / depth scale = metres; by default what the data set says."""
+    any_depth: bool = False
+    """Accept depth whose median lies outside 0.01 to 50 m, which otherwise counts as a wrong unit."""
+    first: int = 0
+    """Number of the first frame to use; negative numbers count from the end."""
+    every: int = 1
+    """Use every k-th frame from the first on."""
+    count: int | None = None
+    """Use at most this many frames."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.count is not None and self.count < 1):
+            raise ValueError(f"--every and --count must be at least 1; got {self.every} and {self.count}.")
+
+    def open(self, source: Sequence[str]) -> FrameSequence:
+        """Open a video, folder, glob or list of images and choose frames.
+
+        Raises:
+            FileNotFoundError: when there is nothing at the source.
+            ValueError: when it holds no frames, or the choice leaves none.
+        """
+        from posesplat.datasets.open import open_frames
+
+        frames = open_frames(
+            source[0] if len(source) == 1 else list(source),
+            camera=self.camera,
+            pixel_centre=self.pixel_centre,
+            depth_scale=self.depth_scale,
+            plausible_depth_m=None if self.any_depth else (0.01, 50.0),
+        )
+        chosen = frames[self.first :: self.every][: self.count]
+        if not len(chosen):
+            raise ValueError(
+                f"--first, --every and --count must leave at least one of {len(frames)} frames; got first "
+                f"{self.first}, every {self.every}, count {self.count}. Count from 0."
+            )
+        return chosen

@@ -1,0 +1,199 @@
+"""The output folder that every command writes: trajectory.txt, result.json, report.html and exports.
+
+A folder appears whole or not at all. One that exists already is brought up to date: files of the earlier run are
+replaced or removed, files that posesplat did not write are never touched, and ``result.json`` comes last.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from posesplat.evaluate.frame_errors import FrameErrors, errors_json
+from posesplat.evaluate.run_record import RunRecord
+from posesplat.geometry.cameras import Camera
+from posesplat.geometry.trajectory import Trajectory
+from posesplat.io.archive import trajectory_record
+from posesplat.io.formats import FORMATS, write_trajectory
+
+RESULT = "result.json"
+REPORT = "report.html"
+EXPORTS = tuple(name for name in FORMATS if name != "tum")
+"""Formats that can be written beside trajectory.txt."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def parse_exports(names: str) -> tuple[str, ...]:
+    """Format names from ``colmap,npz``.
+
+    Raises:
+        ValueError: for a name that is not in :data:`EXPORTS`.
+    """
+    chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    for name in chosen:
+        if name not in EXPORTS:
+            raise ValueError(
+                f"--export must be a comma-separated list of {', '.join(EXPORTS)}; got {name!r}. "
+                "The TUM file trajectory.txt is always written."
+            )
+    return chosen
+
+
+def check_output_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse an output folder that could not be written, before the work is done.
+
+    Raises:
+        ValueError: when the path is a file, lies below one, or holds a result.json that is not of posesplat.
+    """
+    target = Path(path)
+    for place in (target, *target.absolute().parents):
+        if place.exists():
+            if not place.is_dir():
+                raise ValueError(
+                    f"The output folder {target} must be a folder; {place} is a file. Choose another --out."
+                )
+            break
+    _files_of_earlier_run(target)
+
+
+@contextmanager
+def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder whose content becomes that of ``path`` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        ValueError: when ``path`` is a file, or holds a file of the same name that no earlier run wrote.
+    """
+    target = Path(path)
+    check_output_folder(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield work
+        if target.is_dir():
+            _update(target, work)
+        else:
+            work.chmod(0o777 & ~_umask())
+            work.replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_results(
+    folder: Path,
+    run: RunRecord,
+    trajectory: Trajectory,
+    camera: Camera,
+    *,
+    exports: Sequence[str] = (),
+    errors: FrameErrors | None = None,
+    report: str | None = None,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write trajectory.txt, result.json, report.html and exports into the folder that :func:`output_folder` yields.
+
+    An export that cannot hold this trajectory (KITTI with a frame left out) is skipped with a warning, and named in
+    ``result.json``, so that it costs no results.
+
+    Args:
+        folder: where to write; files that are there already are listed in result.json as well.
+        run: what was done.
+        trajectory: the answer.
+        camera: the camera of all frames.
+        exports: keys of :data:`EXPORTS`.
+        errors: errors of the frames where the truth is known.
+        report: the HTML page.
+        extra: more entries of result.json.
+
+    Returns:
+        The content of result.json.
+    """
+    write_trajectory(folder / FORMATS["tum"].default_name, trajectory, format="tum")
+    skipped = {}
+    for name in exports:
+        try:
+            write_trajectory(folder / FORMATS[name].default_name, trajectory, camera, name)
+        except ValueError as error:
+            _LOG.warning("export %s was left out: %s", name, error)
+            skipped[name] = str(error)
+    if report is not None:
+        (folder / REPORT).write_text(report, encoding="utf-8")
+    record = result_record(run, trajectory, camera, errors)
+    record |= {"exports_left_out": skipped, **(extra or {})}
+    return write_result_json(folder, record)
+
+
+def result_record(
+    run: RunRecord, trajectory: Trajectory, camera: Camera, errors: FrameErrors | None = None
+) -> dict[str, Any]:
+    """What result.json says about a trajectory; itself a trajectory that ``read_trajectory`` reads."""
+    record = trajectory_record(trajectory, camera)
+    frames = record.pop("frames")
+    if errors is not None:
+        for index, frame in enumerate(frames):
+            frame["error"] = errors.to_json(index)
+    summary = {
+        "frames": len(trajectory),
+        "posed": int(trajectory.posed.sum()),
+        "errors": None if errors is None else errors_json(errors),
+    }
+    return {**record, **run.to_json(), "summary": summary, "frames": frames}
+
+
+def write_result_json(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Write ``result.json`` with a list of all files of the folder; returns what was written."""
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    record = {**record, "files": sorted({*files, RESULT})}
+    (folder / RESULT).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return record
+
+
+def _update(target: Path, work: Path) -> None:
+    """Put the files of ``work`` into an existing folder, in place of those that an earlier run wrote there."""
+    earlier = _files_of_earlier_run(target)
+    fresh = [path.relative_to(work) for path in sorted(work.rglob("*")) if path.is_file()]
+    foreign = [path for path in fresh if (target / path).exists() and path not in earlier]
+    if foreign:
+        raise ValueError(
+            f"{target} must not hold files that this run would overwrite and posesplat did not write; got "
+            f"{', '.join(str(path) for path in foreign)}. Choose another --out, or move them away."
+        )
+    (target / RESULT).unlink(missing_ok=True)
+    for path in earlier:
+        (target / path).unlink(missing_ok=True)
+    for folder in sorted({path.parent for path in earlier} - {Path()}, reverse=True):
+        if (target / folder).is_dir() and not any((target / folder).iterdir()):
+            (target / folder).rmdir()
+    for path in sorted(fresh, key=lambda path: path == Path(RESULT)):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).replace(target / path)
+
+
+def _files_of_earlier_run(target: Path) -> list[Path]:
+    """Relative paths of the files that an earlier run listed in its result.json."""
+    listing = target / RESULT
+    if not listing.is_file():
+        return []
+    try:
+        record = json.loads(listing.read_text(encoding="utf-8"))
+        names = [PurePosixPath(name) for name in record["files"]] if "command" in record else None
+    except (ValueError, KeyError, TypeError):
+        names = None
+    if names is None or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise ValueError(
+            f"{listing} must be a result of posesplat to be replaced; got another file. Choose another --out."
+        )
+    return [Path(name) for name in names]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
