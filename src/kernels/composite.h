@@ -96,10 +96,10 @@ struct Footprint {
       for (int x = x_lo; x <= x_hi; x += kLanes, row += kLanes, dx += splat((float)kLanes)) {
         const Vec before = load(row + transmittance * kRowStride);
         const Vec power = (quad * dx + linear) * dx + constant;
-        const Mask seen = (power > splat(-5.6f)) & (before > splat(0.0f));
+        const Mask seen = greater(power, splat(-5.6f)) & greater(before, splat(0.0f));
         if (!any(seen)) continue;
         const Vec raw = opacity * exp_negative(max(power, splat(-5.6f)));
-        visit(row, x, y, dx, dy, before, raw, keep(seen & (raw >= splat(kAlphaMin)), min(raw, splat(kAlphaMax))));
+        visit(row, x, y, dx, dy, before, raw, keep(seen & at_least(raw, splat(kAlphaMin)), min(raw, splat(kAlphaMax))));
       }
     }
   }
@@ -132,11 +132,11 @@ static void composite(const RenderJob& job, int tile, Entry* entries, int64_t co
         Footprint(front, tile_x, tile_y).for_each_span(buffer, row_size, l.transmittance,
             [&](float* row, int, int, Vec dx, float dy, Vec before, Vec raw, Vec alpha) __attribute__((always_inline)) {
           const Vec after = before - alpha * before;
-          const Mask alive = after > splat(kTransmittanceMin);
+          const Mask alive = greater(after, splat(kTransmittanceMin));
           store(row + l.transmittance * kRowStride, keep(alive, after));
           if constexpr (kFlags & kChannelGradients) {
             const Vec e_x = splat(front.a) * dx + splat(front.b * dy), e_y = splat(front.b) * dx + splat(front.c * dy);
-            const Vec moving = keep(raw < splat(kAlphaMax), alpha);
+            const Vec moving = keep(greater(splat(kAlphaMax), raw), alpha);
             for (int axis = 0; axis < 2; ++axis) {
               float* shift = row + (l.shift + axis) * kRowStride;
               const Vec t = load(shift);
@@ -155,7 +155,7 @@ static void composite(const RenderJob& job, int tile, Entry* entries, int64_t co
     Footprint(s, tile_x, tile_y).for_each_span(buffer, row_size, l.transmittance,
         [&](float* row, int x, int y, Vec dx, float dy, Vec before, Vec raw, Vec alpha) __attribute__((always_inline)) {
       const Vec spent = alpha * before, after = before - spent;
-      const Mask alive = kLayered ? before > splat(0.0f) : after > splat(kTransmittanceMin);
+      const Mask alive = kLayered ? greater(before, splat(0.0f)) : greater(after, splat(kTransmittanceMin));
       const Vec weight = keep(alive, spent);
       if constexpr (!kLayered) store(row + l.transmittance * kRowStride, keep(alive, after));
       add(row + l.weight * kRowStride, weight);
@@ -171,7 +171,7 @@ static void composite(const RenderJob& job, int tile, Entry* entries, int64_t co
       if constexpr ((kFlags & kChannelGradients) || (kFlags & kDepthJacobian)) {
         // alpha' = alpha e . mu' (+ alpha e^T S' e / 2), e = S^-1 d; a clamped alpha does not move.
         const Vec e_x = splat(s.a) * dx + splat(s.b * dy), e_y = splat(s.b) * dx + splat(s.c * dy);
-        const Vec moving = keep(alive & (raw < splat(kAlphaMax)), alpha);
+        const Vec moving = keep(alive & greater(splat(kAlphaMax), raw), alpha);
         if constexpr (kFlags & kChannelGradients) {
           for (int axis = 0; axis < 2; ++axis) {
             float* shift = row + (l.shift + axis) * kRowStride;

@@ -14,7 +14,7 @@ static void fit_planes_row(const PlaneFit& f, int y) {
       const Vec vj = splat((float)j);
       for (int i = -f.radius; i <= f.radius; ++i) {
         const Vec kappa = load(row + i), delta = kappa - centre, vi = splat((float)i);
-        const Mask used_here = (kappa > splat(0.0f)) & (delta <= limit) & (-delta <= limit);
+        const Mask used_here = greater(kappa, splat(0.0f)) & at_least(limit, delta) & at_least(limit, -delta);
         const Vec w = keep(used_here, splat(1.0f)), wd = keep(used_here, delta);
         n += w, si += w * vi, sj += w * vj, sii += w * vi * vi, sij += w * vi * vj, sjj += w * vj * vj;
         d += wd, di += wd * vi, dj += wd * vj, dd += wd * delta;

@@ -18,6 +18,7 @@ from posesplat.align.pyramid import MapPyramid, QueryLevel, halved_depth
 from posesplat.align.viewpoints import down_axis
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
+from posesplat.geometry.poses import pose_errors
 from posesplat.kernels.splatting import RobustTerm, normal_equations
 
 
@@ -198,7 +199,7 @@ class DepthStartOptions:
     """The depth is reduced to at most this width."""
     search_scale_m: float = 0.5
     """Geman-McClure scale of the signed distances with which views are ranked."""
-    scales_m: tuple[float, ...] = (0.5, 0.2, 0.1)
+    scales_m: tuple[float, ...] = (0.5, 0.2, 0.05)
     """Scales of the refinement of the best ones; hypotheses are compared at the last."""
     refined: int = 24
     """How many are refined."""
@@ -214,11 +215,13 @@ def depth_starts(
     map_levels: MapPyramid,
     query: Sequence[QueryLevel],
     view_poses: Sequence[RigidTransform],
-    max_starts: int = 3,
+    max_starts: int = 5,
     options: DepthStartOptions = DepthStartOptions(),
     threads: int | None = None,
 ) -> list[StartHypothesis]:
     """Poses of a depth image from a search around the views of a metric map, lowest cost first; maybe none.
+
+    Rooms look alike to a depth image (turned by a right angle, or by another wall): refine all hypotheses, then choose.
 
     Args:
         map_levels: the map.
@@ -274,7 +277,7 @@ def depth_starts(
     found.sort(key=lambda hypothesis: hypothesis.cost)
     kept: list[StartHypothesis] = []
     for hypothesis in found:
-        if all(_apart(hypothesis.cam_from_world, other.cam_from_world, options.scales_m[-1]) for other in kept):
+        if all(_apart(hypothesis.cam_from_world, other.cam_from_world) for other in kept):
             kept.append(hypothesis)
     return kept[:max_starts]
 
@@ -296,8 +299,7 @@ def _reduced_depth(level: QueryLevel, max_width: int) -> tuple[Camera, Float32[n
     return camera, depth
 
 
-def _apart(first: RigidTransform, second: RigidTransform, distance: float) -> bool:
-    """True when two poses differ by more than ``distance`` or three degrees."""
-    gap = np.linalg.norm(first.inv().translation - second.inv().translation)
-    angle = (first.rotation * second.rotation.inv()).magnitude()
-    return bool(gap > distance or angle > np.radians(3.0))
+def _apart(first: RigidTransform, second: RigidTransform) -> bool:
+    """True when two poses are too far from each other to lead to one minimum: 0.1 m or three degrees."""
+    metres, degrees = pose_errors(first, second)
+    return bool(metres > 0.1 or degrees > 3.0)

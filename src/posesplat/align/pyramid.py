@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import RigidTransform, Rotation
 
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry.cameras import Camera
@@ -46,6 +47,22 @@ def query_pyramid(frame: Frame, use_depth: bool = True, use_image: bool = True) 
         levels.append(QueryLevel(camera, depth, grey, None if grey is None else image_gradients(grey)))
         depth = None if depth is None else halved_depth(depth)
         grey = None if grey is None else halved(grey)
+    return tuple(levels)
+
+
+def softened(query: Sequence[QueryLevel], blur_px: float) -> tuple[QueryLevel, ...]:
+    """The levels with their channels blurred like a map whose splats have this standard deviation on the screen."""
+    if blur_px < 0.3:
+        return tuple(query)
+    import cv2
+
+    levels = []
+    for level in query:
+        if level.channels is not None:
+            blurred = cv2.GaussianBlur(level.channels, (0, 0), blur_px, borderType=cv2.BORDER_REPLICATE)
+            blurred = np.asarray(blurred, dtype=np.float32).reshape(level.channels.shape)
+            level = replace(level, channels=blurred, gradients=image_gradients(blurred))
+        levels.append(level)
     return tuple(levels)
 
 
@@ -90,6 +107,26 @@ class MapPyramid:
         for level in range(1, levels):
             coarse.append(coarsened(gaussians, 2**level, seen_from) if is_surface_map(gaussians) else gaussians)
         self.renderers = [CpuRenderer(part, channels, seen_from, threads) for part in coarse]
+
+    def blur_px(self, camera: Camera, cam_from_world: RigidTransform) -> float:
+        """Standard deviation in pixels by which discs of one colour each blur the texture they were made from.
+
+        Maps that were trained to render sharp images do not blur: their colours make up for it.
+        """
+        gaussians = self.renderers[0].gaussians
+        if not is_surface_map(gaussians):
+            return 0.0
+        every = slice(None, None, max(len(gaussians) // 5000, 1))
+        matrix = cam_from_world.as_matrix()
+        points = gaussians.means_in_world[every] @ matrix[:3, :3].T + matrix[:3, 3]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pixels = camera.project(points)
+        inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < camera.width) & (pixels[:, 1] < camera.height)
+        if not inside.any():
+            return 0.0
+        sigma = np.median(gaussians.scales, axis=1)[every][inside] * camera.fx / points[inside, 2]
+        # A quarter more variance from the smoothing before sampling, and the renderer's own blur of 0.3 px^2.
+        return round(float(np.sqrt(1.25 * np.median(sigma) ** 2 + 0.3)), 1)
 
     def __getitem__(self, level: int) -> CpuRenderer:
         return self.renderers[min(level, len(self.renderers) - 1)]

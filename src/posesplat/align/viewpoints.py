@@ -23,8 +23,10 @@ _DIRECTIONS_OUTSIDE = 14
 _CLEAN_INSIDE, _CLEAN_OUTSIDE = 0.5, 0.15
 """Least share of a view that must show the map."""
 _CELLS_PER_RADIUS = 20
-_SMALLEST_GAIN = 0.01
+_SMALLEST_GAIN = 0.02
 """A further viewpoint must show this share of the map anew."""
+_INSIDE_SHARE = 0.7
+"""Of the viewpoints: whether an opaque shell is a room or an object, only the colours on its two sides can tell."""
 
 
 def map_views(
@@ -78,7 +80,7 @@ def covering_views(
 
     Candidates stand on a lattice within the box of the opaque Gaussians and look in all directions, or stand around
     it and look at its middle. Those that show too little, or stand before a nearby surface, are dropped; of the rest
-    a greedy choice shows as much of the map as possible, from inside first.
+    a greedy choice shows as much of the map as possible. A share of the viewpoints is kept for the outside.
     """
     solid = gaussians.means_in_world[gaussians.opacities > 0.5].astype(np.float64)
     if len(solid) == 0:
@@ -92,15 +94,15 @@ def covering_views(
     seen: dict[bytes, int] = {}
     chosen: list[RigidTransform] = []
     groups = (
-        (_inside(middle, axes, half), _CLEAN_INSIDE, 0.05 * radius, 0.25 * radius),
-        (_outside(middle, axes, radius), _CLEAN_OUTSIDE, 0.1 * radius, 0.5 * radius),
+        (_inside(middle, axes, half), round(_INSIDE_SHARE * count), _CLEAN_INSIDE, 0.05 * radius, 0.25 * radius),
+        (_outside(middle, axes, radius), count, _CLEAN_OUTSIDE, 0.1 * radius, 0.5 * radius),
     )
-    for candidates, least_clean, nearest, least_median in groups:
+    for candidates, most, least_clean, nearest, least_median in groups:
         cells = [
             _cells_seen(renderer, probe, pose, radius / _CELLS_PER_RADIUS, least_clean, nearest, least_median)
             for pose in candidates
         ]
-        while len(chosen) < count:
+        while len(chosen) < most:
             gains = [sum(1.0 / (1 + seen.get(cell, 0)) ** 2 for cell in shown) for shown in cells]
             best = int(np.argmax(gains))
             if gains[best] <= _SMALLEST_GAIN * max(len(seen), 1):
@@ -186,12 +188,17 @@ def _cells_seen(
     nearest: float,
     least_median: float,
 ) -> tuple[bytes, ...]:
-    """Names of the cells of space whose surface a view shows; none for a view that is not worth having."""
+    """Names of the cells of space whose surface a view shows, and of the side it shows; none for a view of no worth."""
     view = renderer.planes(camera, pose)
     depth = plane_depth(view).astype(np.float64)
     good = (view.alpha > 0.8) & (depth > 0)
     if good.mean() < least_clean or np.quantile(depth[good], 0.03) < nearest or np.median(depth[good]) < least_median:
         return ()
+    assert view.planes is not None
     points = pose.inv().apply(camera.rays()[good] * depth[good][:, None])
-    index: Int[np.ndarray, "n 3"] = np.unique(np.floor(points / cell).astype(np.int64), axis=0)
+    outward = pose.rotation.inv().apply(view.planes[good])
+    side = np.argmax(np.abs(outward), axis=1)
+    side = 2 * side + (outward[np.arange(len(side)), side] > 0)
+    cells = np.column_stack([np.floor(points / cell).astype(np.int64), side])
+    index: Int[np.ndarray, "n 4"] = np.unique(cells, axis=0)
     return tuple(row.tobytes() for row in index)

@@ -21,7 +21,7 @@ Suite = Literal["rooms", "real", "covariance", "failures", "speed"]
 _QUICK_QUERIES = 4
 _QUICK_STRIDE = 20
 _QUICK_REALISATIONS = 20
-_PAGE_WIDTH = 160
+_PAGE_WIDTH = 200
 """Columns of a table that is written to a file or a pipe."""
 
 

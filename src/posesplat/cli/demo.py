@@ -1,4 +1,4 @@
-"""``posesplat demo``: maps from real RGB-D frames, the frames held out of them found again, rivals in the same table."""
+"""``posesplat demo``: maps from real RGB-D frames, held-out frames found in them, rivals in the same table."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from posesplat.evaluate.reports.demonstration import ClipResult
     from posesplat.evaluate.run_record import RunRecord
 
-_JOINT = "ours, colour and depth"
-_UNSTARTED = "ours, no start given"
+_JOINT = "ours: colour + depth"
 _TITLES: dict[str, str] = {
-    "tum_fr1_desk": "A Kinect over a desk (TUM RGB-D benchmark, CC BY 4.0). The truth is motion capture, itself good to "
-    "about 1 mm and 0.3 degrees: smaller errors than that cannot be told apart here.",
-    "icl_livingroom1": "A rendered living room with sensor noise (Augmented ICL-NUIM, CC BY 3.0), with reference poses.",
+    "tum_fr1_desk": "A Kinect over a desk (TUM RGB-D benchmark, CC BY 4.0). The truth is motion capture, itself good "
+    "to about 1 mm and 0.3 degrees: smaller errors than that cannot be told apart here.",
+    "icl_livingroom1": "A rendered living room with sensor noise (Augmented ICL-NUIM, CC BY 3.0), with reference "
+    "poses.",
 }
 
 
@@ -35,7 +35,7 @@ class Options:
     out: Annotated[Path, arg(metavar="DIR")] = Path("demo-report")
     """Folder for report.html, overview.png, result.json and, for each clip, map.ply and the found poses."""
     quick: bool = False
-    """One frame of each clip and a shorter run of the published method: shows that everything runs."""
+    """One frame of one clip and a short run of the published method: shows that everything runs."""
     frames: int = 4
     """Frames of each clip that are held out and asked for."""
     gsplatloc_frames: int = 1
@@ -66,13 +66,14 @@ def run(options: Options) -> int:
 
     if options.quick:
         options = replace(options, frames=1, gsplatloc_width=160, gsplatloc_steps=20)
+    names = SAMPLE_NAMES[:1] if options.quick else SAMPLE_NAMES
     began = time.perf_counter()
     check_output_folder(options.out)
     record = RunRecord.begin("demo", options, options.seed, options.threads)
     clips = []
     try:
-        with progress_bar("demo", len(SAMPLE_NAMES) * (options.frames + 1)) as advance:
-            for name in SAMPLE_NAMES:
+        with progress_bar("demo", len(names) * (options.frames + 1)) as advance:
+            for name in names:
                 clips.append(_clip(options, name, advance))
                 _print_clip(clips[-1])
         record = replace(record, duration_s=time.perf_counter() - began)
@@ -116,9 +117,9 @@ def _methods(options: Options) -> list[Method]:
     threads, steps = options.threads, options.gsplatloc_steps
     methods = [
         contenders.ours("joint", _JOINT, threads),
-        contenders.ours("joint", _UNSTARTED, threads, start=False),
-        contenders.ours("plane", "ours, depth only", threads),
-        contenders.ours("colour", "ours, colour only", threads),
+        contenders.ours("joint", "ours: same, no start", threads, start=False),
+        contenders.ours("plane", "ours: depth", threads),
+        contenders.ours("colour", "ours: colour", threads),
     ]
     if options.gsplatloc_frames:
         published = contenders.gsplatloc(
@@ -127,12 +128,12 @@ def _methods(options: Options) -> list[Method]:
             GsplatlocOptions(max_steps=steps, min_steps=min(100, steps - 1)),
             threads,
         )
-        label = f"GSplatLoc as published, {options.gsplatloc_width} px, {steps} steps"
+        label = f"GSplatLoc {options.gsplatloc_width} px, {steps} steps"
         methods.append(replace(published, name=label))
     return [
         *methods,
-        replace(registration(Registration("GICP", 0.03), threads), name="GICP, 3 cm voxels"),
-        replace(registration(Registration("ICP", 0.03), threads), name="point-to-plane ICP, 3 cm voxels"),
+        replace(registration(Registration("GICP", 0.03), threads), name="GICP"),
+        replace(registration(Registration("ICP", 0.03), threads), name="point-to-plane ICP"),
         contenders.identity(),
         contenders.constant_velocity(),
     ]
@@ -140,20 +141,21 @@ def _methods(options: Options) -> list[Method]:
 
 def _notes(options: Options) -> tuple[str, ...]:
     return (
-        "Start of every search but 'no start given': the true pose of the nearest frame of the map. 'identity' is that "
-        "start itself. 'constant velocity' continues the true motion of the two frames before, which no other method "
-        "is given.",
-        "All methods have the same frames for their map: ours the Gaussians built from them, GICP and ICP the same "
-        "depth pixels as points.",
+        "Every search but the one without a start begins at the true pose of the nearest frame of the map; 'identity' "
+        "is that start itself. 'constant velocity' continues the true motion of the two frames before, which no other "
+        "method is given.",
+        "All methods have the same frames for their map: ours the Gaussians built from them, GICP and ICP their "
+        "depth pixels as points, averaged over 3 cm voxels.",
         f"GSplatLoc as published takes its map from the nearest frame alone, as in the paper. It is slow, so it runs "
         f"here at {options.gsplatloc_width} pixels width, for at most {options.gsplatloc_steps} steps, on "
         f"{options.gsplatloc_frames} frame(s) of each clip. At full size and with more steps its error is about half "
         "as large: --gsplatloc-width 640 --gsplatloc-steps 400 --gsplatloc-frames 4 shows it, in some minutes.",
-        "Times are those of one frame, without the building of maps.",
+        "Errors (mm, deg) and times (ms a frame, without the building of maps) are medians unless they say RMS.",
     )
 
 
 def _print_clip(clip: ClipResult) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -163,10 +165,11 @@ def _print_clip(clip: ClipResult) -> None:
         title=f"{clip.name}: {len(clip.held_out.query_indices)} held-out frames in a map of "
         f"{len(clip.scene.gaussians):,} Gaussians from {len(clip.held_out.map_indices)} others",
         title_justify="left",
+        box=SIMPLE_HEAD,
     )
-    table.add_column(HEADINGS[0])
+    table.add_column(HEADINGS[0], no_wrap=True)
     for heading in HEADINGS[1:]:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     ours = {method.name for method in clip.methods if method.ours}
     for cells in clip.cells():
         table.add_row(*cells, style="bold" if cells[0] in ours else "")

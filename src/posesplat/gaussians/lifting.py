@@ -14,9 +14,12 @@ from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.kernels.plane_fit import fit_planes
 
-_RADII = (1, 2)
-"""Half windows tried for the plane fit. Larger ones round off creases, and rendering averages neighbours anyway."""
+_RADII = (1, 2, 3, 5)
+"""Half windows tried for the plane fit."""
 
+_LARGEST_DEPTH_RADIUS = 2
+"""Depth is smoothed in small windows only: larger ones round off creases, and rendering averages neighbours anyway.
+Slopes need the larger ones: noisy normals pretend to information about directions that the scene does not hold."""
 
 _ROUNDING = 3e-7
 """Relative noise of exact depth after float32 arithmetic."""
@@ -76,8 +79,13 @@ def fit_surface(depth: Float32[np.ndarray, "h w"], camera: Camera, threads: int 
         count = fit.support * (2 * radius + 1) ** 2
         # The residual's own standard error is 1 / sqrt(2 count): two of them are allowed.
         better = (fit.depth > 0) & (fit.residual <= noise * (1 + np.sqrt(2.0 / np.maximum(count, 1))))
-        smoothed[better], planes[better] = fit.depth[better], fit.planes[better]
-        relative_error[better] = noise[better] / np.sqrt(count[better])
+        planes[better] = fit.planes[better]
+        if radius <= _LARGEST_DEPTH_RADIUS:
+            smoothed[better] = fit.depth[better]
+            relative_error[better] = noise[better] / np.sqrt(count[better])
+    rays = camera.rays()
+    planes[..., 2] = -planes[..., 0] * rays[..., 0] - planes[..., 1] * rays[..., 1]
+    planes[..., 2] += np.divide(1.0, smoothed, where=smoothed > 0, out=np.zeros_like(smoothed))
     return Surface(smoothed, planes, relative_error)
 
 

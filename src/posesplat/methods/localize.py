@@ -16,7 +16,7 @@ from posesplat.align.global_start import depth_starts, keypoint_starts
 from posesplat.align.gsplatloc import GsplatlocOptions, gsplatloc_refine
 from posesplat.align.keypoints import KeypointIndex
 from posesplat.align.least_squares import State
-from posesplat.align.pyramid import MapPyramid, QueryLevel, query_pyramid
+from posesplat.align.pyramid import MapPyramid, QueryLevel, query_pyramid, softened
 from posesplat.align.refine import Refinement, RefineOptions, coarse_cost, refine
 from posesplat.align.viewpoints import map_views
 from posesplat.gaussians.gaussians import Gaussians
@@ -142,6 +142,8 @@ class Localizer:
         with_color = query[0].channels is not None
         pyramid = self._pyramid(len(query), with_color, start.cam_from_world)
         threads = options.threads
+        if with_color:
+            query = softened(query, pyramid.blur_px(query[0].camera, start.cam_from_world))
         result = refine(pyramid, query, start, options.refinement, threads)
         evidence = measure_agreement(result.view, query[0], result.state.cam_from_world, options.rule)
         cost = coarse_cost(pyramid, query, result.state, options.refinement, threads)

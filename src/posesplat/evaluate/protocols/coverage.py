@@ -89,8 +89,10 @@ def run(bench: Bench) -> None:
             contenders.ours("plane", contenders.PLANE, settings.threads),
             contenders.ours("joint", contenders.JOINT, settings.threads),
         ],
-        tuple(name for name in settings.methods if "plane" in name or "joint" in name),
+        settings.methods,
     )
+    if not methods:
+        return
     renderings = Renderings(settings)
     rooms = ROOM_SEEDS[: max(1, min(len(ROOM_SEEDS), settings.realisations // (2 * PAIRS)))]
     repeats = -(-settings.realisations // (len(rooms) * PAIRS))

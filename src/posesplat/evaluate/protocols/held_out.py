@@ -13,6 +13,9 @@ from posesplat.evaluate.protocols.reference import Reference
 from posesplat.evaluate.protocols.trials import Answer, Query
 from posesplat.geometry.trajectory import Trajectory
 
+_HISTORY = 2
+"""Frames that the constant-velocity baseline needs before the one that is asked for."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -29,6 +32,8 @@ class HeldOut:
     def split(frames: FrameSequence, map_every: int = 2, most_queries: int | None = None) -> HeldOut:
         """Every ``map_every``-th frame into the map, of the others at most ``most_queries``, evenly spread.
 
+        The first frames are not asked for where there are later ones, as they have no motion before them.
+
         Raises:
             ValueError: when true poses are missing, or nothing is left to ask for.
         """
@@ -39,8 +44,11 @@ class HeldOut:
             raise ValueError(
                 f"Frames to ask for must be left when every {map_every}th of {len(frames)} goes into the map; got none."
             )
+        others = [index for index in others if index >= _HISTORY] or others
         if most_queries is not None and len(others) > most_queries:
-            others = [others[k] for k in np.linspace(0, len(others) - 1, most_queries).round().astype(int)]
+            # The middles of equal parts.
+            spread = (np.arange(most_queries) + 0.5) * len(others) / most_queries
+            others = [others[int(position)] for position in spread]
         return HeldOut(frames, tuple(range(0, len(frames), map_every)), tuple(others))
 
     def reference(self, threads: int | None = None) -> Reference:
@@ -53,7 +61,7 @@ class HeldOut:
         found = []
         for index in self.query_indices:
             nearest = min(self.map_indices, key=lambda other: abs(other - index))
-            history = (self._pose(index - 2), self._pose(index - 1)) if index >= 2 else None
+            history = (self._pose(index - 2), self._pose(index - 1)) if index >= _HISTORY else None
             found.append((index, Query(self.frames[index], self._pose(nearest), self._pose(index), history)))
         return found
 

@@ -60,6 +60,7 @@ COLUMNS = (
     Column("median_ms", "ms", ".2f"),
     Column("least_ms", "least ms", ".2f"),
     Column("speed_up", "x 1 thread", ".2f"),
+    Column("speed_up_of_least", "of least", ".2f"),
     Column("baseline_ms", "baseline ms", ".2f"),
     Column("times_baseline", "x baseline", ".2f"),
 )
@@ -161,6 +162,7 @@ def _timed(name: str, call: Callable[[int], object], settings: KernelSettings, f
             "runs": settings.runs,
             "median_ms": medians[best, threads],
             "least_ms": min(times[best, threads]),
+            "speed_up_of_least": min(times[best, settings.threads[0]]) / min(times[best, threads]),
             "speed_up": medians[best, settings.threads[0]] / medians[best, threads],
             "baseline": baseline,
             "baseline_ms": medians[baseline, threads],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +47,9 @@ def run(bench: Bench) -> None:
     """All tables of the real suite; data sets that are not there become rows that say so."""
     missing: list[tuple[str, str]] = []
     for clip in _clips(bench.settings, missing):
-        _step(bench, clip)
+        frame_to_frame(bench, clip, step_methods(bench.settings))
         if len(clip.frames) > KEYFRAME_STEP:
-            _frame_to_map(bench, clip)
+            frame_to_map(bench, clip, map_methods(bench.settings))
             bench.add(chain_table(bench, clip, chain_methods(bench.settings)))
     if missing:
         bench.add([skipped("real/skipped", "Data sets that are missing", missing)])
@@ -146,9 +146,8 @@ def _methods(settings: Settings, *more: Method) -> list[Method]:
     return chosen(methods, settings.methods)
 
 
-def _step(bench: Bench, clip: Clip) -> None:
+def frame_to_frame(bench: Bench, clip: Clip, methods: Sequence[Method]) -> None:
     """The published protocol: the map is frame i at its true pose, the query is frame i + 1."""
-    methods = step_methods(bench.settings)
     name, poses = f"real/{clip.name}/step", clip.cam_from_world
     steps = range(0, len(poses) - 1, clip.stride)
     advance = bench.advancing(name, len(steps))
@@ -160,9 +159,8 @@ def _step(bench: Bench, clip: Clip) -> None:
             ask(methods, reference, [(number, query)], answers, advance)
 
 
-def _frame_to_map(bench: Bench, clip: Clip) -> None:
+def frame_to_map(bench: Bench, clip: Clip, methods: Sequence[Method]) -> None:
     """The map is every fifth frame at its true pose, the queries are the others, from the nearest map frame in time."""
-    methods = map_methods(bench.settings)
     name, poses = f"real/{clip.name}/map", clip.cam_from_world
     keyframes = range(0, len(poses), KEYFRAME_STEP)
     others = [index for index in range(len(poses)) if index % KEYFRAME_STEP][:: clip.stride]

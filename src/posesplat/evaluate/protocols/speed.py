@@ -64,8 +64,9 @@ def run(bench: Bench) -> None:
                 rows.append({**_timed(method, reference, queries), "threads": threads, "gaussians": gaussians})
                 advance()
             _compare(rows, threads)
-        rows += _published(settings, reference_frame, queries[0], bool(settings.gsplatloc_queries))
-        _compare(rows, 1)
+        if settings.gsplatloc_queries:
+            rows += _published(settings, reference_frame, queries[0])
+            _compare(rows, 1)
         advance()
     finally:
         if rows:
@@ -81,16 +82,14 @@ def _methods(settings: Settings, threads: int) -> list[Method]:
         contenders.ours("plane", contenders.PLANE, threads),
         contenders.ours("joint", contenders.JOINT, threads),
         contenders.ours("colour", contenders.COLOUR, threads),
+        contenders.registration(Registration("GICP", 0.03, default_stop=True), threads),
+        contenders.registration(Registration("GICP", 0.03, "smoothed", default_stop=True), threads),
         contenders.registration(Registration("GICP", 0.03), threads),
         contenders.registration(Registration("GICP", 0.03, "smoothed"), threads),
         contenders.registration(Registration("ICP", 0.03), threads),
         contenders.registration(Registration("ICP", 0.03, "smoothed"), threads),
     ]
-    return chosen(methods, tuple(name for name in settings.methods if _named(methods, name)))
-
-
-def _named(methods: list[Method], name: str) -> bool:
-    return any(name.lower() in method.name.lower() for method in methods)
+    return chosen(methods, settings.methods)
 
 
 def _timed(method: Method, reference: Reference, queries: list[tuple[int, Query]]) -> Row:
@@ -117,7 +116,7 @@ def _compare(rows: list[Row], threads: int) -> None:
                 row["times_joint"] = row["median_ms"] / own[0]["median_ms"]
 
 
-def _published(settings: Settings, frame: Frame, query: tuple[int, Query], whole: bool) -> list[Row]:
+def _published(settings: Settings, frame: Frame, query: tuple[int, Query]) -> list[Row]:
     """The published method at full size on about as many Gaussians as ours: every second pixel of the depth."""
     assert frame.depth is not None
     thinned = np.zeros_like(frame.depth)
@@ -126,8 +125,6 @@ def _published(settings: Settings, frame: Frame, query: tuple[int, Query], whole
     short = GsplatlocOptions(max_steps=_TIMED_ITERATIONS, min_steps=_TIMED_ITERATIONS - 1)
     rows = []
     for options, note in ((short, f"an iteration x {FEWEST_ITERATIONS}"), (GsplatlocOptions(), "a whole run")):
-        if options is not short and not whole:
-            continue
         method = contenders.gsplatloc(1, settings.width, options, threads=1)
         answers: list[Answer] = []
         ask([method], reference, [query], answers)

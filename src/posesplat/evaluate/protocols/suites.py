@@ -21,11 +21,14 @@ def run_suites(bench: Bench, names: Sequence[str]) -> None:
     """Run suites one after the other; their tables are in the bench's report, also after an interrupt.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or when no method was left to measure.
     """
     unknown = [name for name in names if name not in SUITES]
     if unknown or not names:
         raise ValueError(f"Suites must be among {', '.join(SUITES)}; got {', '.join(names) or 'none'}.")
     for name in names:
         SUITES[name](bench)
+    if not bench.report.tables:
+        asked = ", ".join((*bench.settings.methods, *bench.settings.sequences))
+        raise ValueError(f"Nothing was measured: no method and no sequence of these suites is called {asked}.")
     bench.report.complete = True

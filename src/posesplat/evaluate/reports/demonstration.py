@@ -17,9 +17,9 @@ from posesplat.evaluate.protocols.trials import FALLBACK, Answer, Method, error_
 from posesplat.evaluate.reports import plots
 from posesplat.evaluate.reports.localization import (
     SIGMA_NOTE,
+    ShownFrame,
     add_frame_pictures,
     add_plots,
-    ShownFrame,
     frame_table,
     shown_frames,
 )
@@ -27,8 +27,7 @@ from posesplat.evaluate.reports.page import HtmlTable, Page
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.splat_map import SplatMap
 
-HEADINGS = ("method", "frames", "failed", "median mm", "RMS mm", "median deg", "RMS deg", "ms a frame")
-_PALETTE = 200
+HEADINGS = ("method", "found", "mm", "RMS mm", "deg", "RMS deg", "ms")
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,7 @@ class ClipResult:
         return [
             (
                 row["method"],
-                str(row["queries"]),
-                str(row["failed"]),
+                f"{row['queries'] - row['failed']} of {row['queries']}",
                 f"{row['median_translation_mm']:.2f}",
                 f"{row['rms_translation_mm']:.2f}",
                 f"{row['median_rotation_deg']:.3f}",
@@ -139,33 +137,39 @@ def overview_png(clips: Sequence[ClipResult]) -> bytes:
     from matplotlib.figure import Figure
 
     with plots.printed_style():
-        figure = Figure(figsize=(12.6, 2.75 * len(clips)), layout="constrained")
-        grid = figure.subplots(len(clips), 4, squeeze=False, width_ratios=(1, 1, 1, 1.15))
+        figure = Figure(figsize=(12.6, 2.45 * len(clips)), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05)
+        grid = figure.subplots(len(clips), 4, squeeze=False, width_ratios=(1, 1, 1, 1.1))
         for row, clip in zip(grid, clips, strict=True):
-            _draw_overview(row, clip)
-        figure.get_layout_engine().set(w_pad=0.04, h_pad=0.06)
+            for axes, picture in zip(
+                row[:3], clip.pictures[0].comparison.colour if clip.pictures else (), strict=False
+            ):
+                axes.imshow(picture.rgb[::2, ::2])
+            for axes in row[:3]:
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+            row[0].set_ylabel(f"{clip.name}\n{len(clip.held_out.query_indices)} held-out frames")
+            plots.draw_methods(row[3], clip.method_errors(), "translation_mm")
+        for axes, title in zip(grid[0], ("map, rendered at the found pose", "seen", "difference"), strict=False):
+            axes.set_title(title, fontsize=10)
+        for axes in grid[:-1, 3]:
+            axes.set_xlabel("")
     return _with_fewer_colours(plots.png(figure, dpi=100))
-
-
-def _draw_overview(row: Any, clip: ClipResult) -> None:
-    titles = ("map rendered at the found pose", "seen by the camera", "difference x 6")
-    for axes, title in zip(row[:3], titles, strict=True):
-        axes.set_axis_off()
-        axes.set_title(title, fontsize=9)
-    for frame in clip.pictures:
-        for axes, picture in zip(row[:3], frame.comparison.colour, strict=False):
-            axes.imshow(picture.rgb[::2, ::2])
-    row[0].set_title(f"{clip.name}: {titles[0]}", fontsize=9)
-    plots.draw_methods(row[3], clip.method_errors(), "translation_mm")
-    row[3].set_title(f"{len(clip.held_out.query_indices)} held-out frames", fontsize=9)
 
 
 def _with_fewer_colours(png: bytes) -> bytes:
     """The same picture with a palette, a third of the size."""
     from PIL import Image
 
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    # The plots' own colours cover few pixels: given some more, they keep their place in the palette.
+    swatches = ["#ffffff", plots.BLUE, plots.ORANGE, plots.GREEN, plots.GREY]
+    sampled = Image.new("RGB", (picture.width, picture.height + 8 * len(swatches)))
+    sampled.paste(picture)
+    for index, color in enumerate(swatches):
+        sampled.paste(color, (0, picture.height + 8 * index, picture.width, picture.height + 8 * (index + 1)))
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(_PALETTE).save(buffer, format="PNG", optimize=True)
+    picture.quantize(palette=sampled.quantize(256), dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -15,6 +15,8 @@ from posesplat.render.cpu import CpuRenderer, plane_depth
 
 _LARGEST_GREY_DIFFERENCE = 40.0
 """Grey levels at the bright end of the difference picture."""
+_FLAT_GREY = 1.0
+"""Grey levels; images that vary less have no contrast to match."""
 _MIN_ALPHA = 0.5
 _EMPTY = np.array([48, 52, 58], dtype=np.uint8)
 _BLUE_WHITE_RED = np.array([[33, 84, 158], [247, 247, 247], [178, 34, 42]], dtype=np.float64)
@@ -82,10 +84,7 @@ def _colour_pictures(
     shown = np.rint(255 * rendered.clip(0, 1)).astype(np.uint8)
     shown[~covered] = _EMPTY
     grey, seen_grey = 255 * rendered.mean(axis=-1), seen.mean(axis=-1, dtype=np.float32)
-    if covered.sum() > 100 and float(grey[covered].std()) > 0:
-        gain, bias = np.polyfit(grey[covered], seen_grey[covered], 1)
-        grey = gain * grey + bias
-    difference = np.abs(grey - seen_grey)
+    difference = np.abs(_matched(grey, seen_grey, covered) - seen_grey)
     painted = _painted(difference / _LARGEST_GREY_DIFFERENCE, covered, "inferno")
     median = f", median {np.median(difference[covered]):.1f}" if covered.any() else ""
     return (
@@ -95,11 +94,22 @@ def _colour_pictures(
     )
 
 
+def _matched(
+    grey: Float32[np.ndarray, "h w"], seen: Float32[np.ndarray, "h w"], covered: Bool[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w"]:
+    """Grey values with the gain and offset that bring them closest to what was seen."""
+    if not covered.any():
+        return grey
+    spread = float(grey[covered].std())
+    gain = float(np.cov(grey[covered], seen[covered])[0, 1]) / spread**2 if spread > _FLAT_GREY else 1.0
+    return np.float32(gain) * (grey - grey[covered].mean()) + seen[covered].mean()
+
+
 def _depth_pictures(
     rendered: Float32[np.ndarray, "h w"], seen: Float32[np.ndarray, "h w"], unit: str
 ) -> tuple[Picture, ...]:
     measured = np.concatenate([rendered[rendered > 0], seen[seen > 0]])
-    near, far = np.percentile(measured, [2, 98]) if len(measured) else (0.0, 1.0)
+    near, far = (float(end) for end in np.percentile(measured, [2, 98])) if len(measured) else (0.0, 1.0)
     span = max(far - near, 1e-6)
     both = (rendered > 0) & (seen > 0)
     difference = np.where(both, rendered - seen, 0.0)
@@ -110,7 +120,7 @@ def _depth_pictures(
         Picture(_painted((rendered - near) / span, rendered > 0, "viridis"), "depth rendered at the found pose"),
         Picture(_painted((seen - near) / span, seen > 0, "viridis"), f"depth measured, {near:.2g} to {far:.2g} {unit}"),
         Picture(
-            _diverging(difference / limit, both),
+            _diverging((difference / limit).astype(np.float32), both),
             f"depth difference, blue -{factor * limit:g} to red +{factor * limit:g} {low}{median}",
         ),
     )
@@ -128,7 +138,7 @@ def _painted(
     return rgb
 
 
-def _diverging(values: np.ndarray, valid: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def _diverging(values: Float32[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     position = np.asarray(values, dtype=np.float64).clip(-1, 1)
     channels = [np.interp(position, [-1, 0, 1], _BLUE_WHITE_RED[:, channel]) for channel in range(3)]
     rgb = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)

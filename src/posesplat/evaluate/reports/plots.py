@@ -175,7 +175,7 @@ def _style(ink: str = _INK) -> AbstractContextManager:
 
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return rc_context(
-        {name: ink for name in inked}
+        dict.fromkeys(inked, ink)
         | {
             "font.size": 9,
             "font.family": "sans-serif",
