@@ -4,7 +4,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.posesplat-installed
+# An editable install knows the modules that existed when it was made: a new list of modules asks for a new install.
+MODULES := $(shell find src/posesplat -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
+INSTALLED := $(VENV)/.posesplat-installed-$(MODULES)
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard src/kernels/*)
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)

@@ -75,9 +75,10 @@ def test_every_file_holds_the_same_poses(found: Path) -> None:
 
 
 def test_json_on_stdout_is_result_json(
-    found: Path, map_file: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    map_file: Path, clip: Path, tmp_path: Path, cam_from_world: RigidTransform, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    starts = found / "trajectory.txt"
+    near = RigidTransform.from_translation([0.02, 0.0, 0.0]) * cam_from_world
+    starts = write_trajectory(tmp_path / "starts.txt", Trajectory.from_poses(near, 100 + np.arange(6) / 30))
     arguments = ["localize", str(map_file), str(clip), *BETWEEN, "--out", str(tmp_path / "out"), "--json"]
     assert main([*arguments, "--start", str(starts), "--objective", "plane", "--pictures", "0"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -92,7 +93,11 @@ def test_the_colour_objective_needs_no_depth(map_file: Path, clip: Path, tmp_pat
     camera = ["--camera", str(clip / "camera.json"), "--ground-truth", str(clip / "groundtruth.txt")]
     assert main(["localize", str(map_file), *rgb, *camera, "--out", str(out), "--no-report", "--threads", "1"]) == 0
     assert not (out / "report.html").exists()
-    assert max(frame["error"]["translation"] for frame in record_of(out)["frames"]) < 0.02
+    errors = [frame["error"] for frame in record_of(out)["frames"]]
+    assert len(errors) == 3
+    # At 160 pixels width and 4 m distance a tenth of a pixel is 3 mm to the side, and far more along the view.
+    assert max(error["translation"] for error in errors) < 0.1
+    assert max(error["rotation_deg"] for error in errors) < 1.2
 
 
 def test_another_room_is_refused_with_a_reason(

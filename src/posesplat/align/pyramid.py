@@ -169,10 +169,10 @@ def coarsened(gaussians: Gaussians, factor: int, seen_from: Float[np.ndarray, "3
     frames = Rotation.from_matrix(np.stack([tangent, np.cross(mean_normals, tangent), mean_normals], axis=2))
     sigma = factor * mean(spacing[:, None])
     return Gaussians(
-        means_in_world=mean(gaussians.means_in_world.astype(np.float64)),
-        quats_wxyz=frames.as_quat(scalar_first=True),
-        scales=sigma * np.array([1.0, 1.0, 0.1]),
-        opacities=np.ones(len(size)),
-        colors=mean(gaussians.rgb(seen_from).astype(np.float64)) if gaussians.has_color else None,
-        normals_in_world=mean_normals,
+        means_in_world=mean(gaussians.means_in_world).astype(np.float32),
+        quats_wxyz=frames.as_quat(scalar_first=True).astype(np.float32),
+        scales=(sigma * np.array([1.0, 1.0, 0.1])).astype(np.float32),
+        opacities=np.ones(len(size), dtype=np.float32),
+        colors=mean(gaussians.rgb(seen_from)).astype(np.float32) if gaussians.has_color else None,
+        normals_in_world=mean_normals.astype(np.float32),
     )

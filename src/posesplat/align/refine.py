@@ -22,7 +22,6 @@ from posesplat.geometry import poses
 from posesplat.kernels.splatting import FrozenView, RobustTerm, View, lookup, normal_equations
 from posesplat.render.cpu import CpuRenderer, plane_depth
 
-
 _MAP_BIAS = 0.004
 """Displacement of a map made from noisy depth, in standard deviations of that depth; measured on synthetic rooms."""
 
@@ -177,7 +176,8 @@ class Refinement:
         covariance = sandwich(self.objective.hessian, scatter)
         if covariance is None:
             return None
-        depth, depth_share, channel_share = self.median_depth, *(information / max(information.sum(), 1e-300))
+        depth = self.median_depth
+        depth_share, channel_share = information / max(float(information.sum()), 1e-300)
         depth_sigma = self.scales.depth / self.noise_ratio * (1.0 + self.scales.growth * depth**2)
         variance = (depth_share * _MAP_BIAS * depth_sigma) ** 2
         variance += (channel_share * _COLOUR_BIAS_PX * depth / self.view.camera.fx) ** 2

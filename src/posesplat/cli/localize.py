@@ -52,8 +52,8 @@ class Options:
     """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
     pictures: int = 3
     """How many frames the report shows; 0 for none."""
-    report: bool = True
-    """Write report.html."""
+    no_report: bool = False
+    """Leave report.html out."""
     json: bool = False
     """Print result.json instead of a table."""
     unknown_scale: bool = False
@@ -107,7 +107,7 @@ def run(options: Options) -> int:
             frames.camera,
             exports=exports,
             errors=errors,
-            report=_report(options, record, scene, frames, trajectory, true) if options.report else None,
+            report=_report(options, record, scene, frames, trajectory, true) if not options.no_report else None,
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
