@@ -25,7 +25,7 @@ from posesplat.render.cpu import CpuRenderer, plane_depth
 _MAP_BIAS = 0.004
 """Displacement of a map made from noisy depth, in standard deviations of that depth; measured on synthetic rooms."""
 
-_COLOUR_BIAS_PX = 0.012
+_COLOUR_BIAS_PX = 0.007
 """Error of registering colours that averaging does not remove, in pixels; measured on synthetic rooms."""
 
 
@@ -52,13 +52,16 @@ class FineOptions:
     use_channels: bool = True
     """Whether the colour term takes part."""
     step: int = 2
-    """Pixel stride until the robust scales have settled."""
+    """Pixel stride until the robust scales have settled and the steps are short."""
     last_step: int = 1
     """Pixel stride from then on."""
+    short_step_px: float = 0.1
+    """Steps below this are short, in pixels at unit depth."""
     noise_step: int = 8
     """Pixel stride of the residuals from which the noise is read."""
-    min_step_px: float = 5e-4
-    """The steps end when one moves nothing by more than this, in pixels at unit depth."""
+    min_step_px: float = 3e-3
+    """The steps end when one moves nothing by more than this, in pixels at unit depth; the next would be some ten times
+    shorter."""
     least_newton_ratio: float = 0.2
     """Longest over-relaxation of the steps on the flattened robust cost, as the inverse of this."""
     render_again_px: float = 0.1
@@ -70,8 +73,8 @@ _NEAR = FineOptions(
     renders=2,
     iterations=6,
     step=2,
-    last_step=1,
-    noise_step=4,
+    last_step=2,
+    noise_step=8,
     min_step_px=0.02,
     render_again_px=2.0,
     min_scale_m=1e-3,
@@ -322,9 +325,10 @@ def _frozen(
     for _ in range(options.renders):
         view = renderer.planes(query.camera, state.cam_from_world)
         frozen = FrozenView(view)
-        rendered_at, settled = state.cam_from_world, False
+        rendered_at, settled, moved_px = state.cam_from_world, False, np.inf
         weights = (1.0, 1.0)
         for _ in range(options.iterations):
+            every_pixel = settled and moved_px < options.short_step_px
             if not settled:
                 scales, settled = scales.followed(view, query, state, options, channels is not None)
             depth_sums, channel_sums = lookup(
@@ -338,7 +342,7 @@ def _frozen(
                 channel_term=RobustTerm(scales.channel, 0.0, options.channel_gate),
                 gain=state.gain,
                 bias=state.bias,
-                step=options.last_step if settled else options.step,
+                step=options.last_step if every_pixel else options.step,
                 threads=threads,
             )
             # While the scales still fall, a flat robust cost must not make the steps long.
@@ -353,7 +357,8 @@ def _frozen(
             step = solve_step(objective, 0.0)
             state = state.moved(step)
             evaluations += 1
-            if settled and np.abs(step[:6]).max() < options.min_step_px * pixel:
+            moved_px = float(np.abs(step[:6]).max()) / pixel
+            if settled and moved_px < options.min_step_px and (every_pixel or options.last_step == options.step):
                 break
         if _largest_change(state.cam_from_world, rendered_at) < options.render_again_px * pixel:
             break

@@ -49,26 +49,18 @@ class Options:
     seed: int = 0
     """Of the robust pose solver behind starts from keypoints."""
 
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.gsplatloc_frames < 0 or self.gsplatloc_steps < 2:
-            raise ValueError(
-                "--frames must be at least 1, --gsplatloc-frames at least 0 and --gsplatloc-steps at least 2; got "
-                f"{self.frames}, {self.gsplatloc_frames} and {self.gsplatloc_steps}."
-            )
-
 
 def run(options: Options) -> int:
     """Run both clips, print a table for each, write the folder."""
     from posesplat.cli.progress import progress_bar
     from posesplat.datasets.samples import SAMPLE_NAMES
     from posesplat.evaluate.run_record import RunRecord
-    from posesplat.io.results import check_output_folder
 
     if options.quick:
         options = replace(options, frames=1, gsplatloc_width=160, gsplatloc_steps=20)
     names = SAMPLE_NAMES[:1] if options.quick else SAMPLE_NAMES
     began = time.perf_counter()
-    check_output_folder(options.out)
+    _check(options)
     record = RunRecord.begin("demo", options, options.seed, options.threads)
     clips = []
     try:
@@ -84,6 +76,17 @@ def run(options: Options) -> int:
     _print_end(options, time.perf_counter() - began)
     shown = [answer.estimate for clip in clips for answer in clip.answers if answer.method == _JOINT]
     return ExitStatus.of(sum(estimate.success for estimate in shown), len(shown))
+
+
+def _check(options: Options) -> None:
+    from posesplat.io.results import check_output_folder
+
+    if options.frames < 1 or options.gsplatloc_frames < 0 or options.gsplatloc_steps < 2:
+        raise ValueError(
+            "--frames must be at least 1, --gsplatloc-frames at least 0 and --gsplatloc-steps at least 2; got "
+            f"{options.frames}, {options.gsplatloc_frames} and {options.gsplatloc_steps}."
+        )
+    check_output_folder(options.out)
 
 
 def _clip(options: Options, name: SampleName, advance: Advance) -> ClipResult:

@@ -17,8 +17,7 @@ class FrameOptions:
     """How frames are read."""
 
     camera: str | None = None
-    """camera.json, 'fx,fy,cx,cy[,k1,k2,p1,p2[,k3]]', a COLMAP model folder, 'exif', or 'auto' (a guess); by default
-    what lies beside the images."""
+    """camera.json, fx,fy,cx,cy[,k1,k2,p1,p2[,k3]], a COLMAP model, exif or auto; default: what lies by the images."""
     pixel_centre: PixelCentre = "corner"
     """Where the numbers of --camera put the top-left pixel's centre: corner = (0.5, 0.5), integer = (0, 0)."""
     depth_scale: float | None = None
@@ -45,6 +44,8 @@ class FrameOptions:
         """
         from posesplat.datasets.open import open_frames
 
+        if not source:
+            raise ValueError("FRAMES must be a video, a folder, a glob or a list of images; got none. See --help.")
         frames = open_frames(
             source[0] if len(source) == 1 else list(source),
             camera=self.camera,

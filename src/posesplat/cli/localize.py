@@ -41,11 +41,9 @@ class Options:
     out: Annotated[Path, arg(metavar="DIR")]
     """Folder for trajectory.txt, result.json, report.html and exports."""
     start: Annotated[str, arg(metavar="FILE|previous|velocity|none")] = "velocity"
-    """Where each search begins: at poses from a trajectory file, at the pose before, at the motion before continued, or
-    nowhere. A frame that fails from its start is tried without one."""
+    """Begin at poses of a file, the last pose, the last motion continued, or nowhere (also where that fails)."""
     objective: ObjectiveName = "auto"
-    """What is compared: plane = depth, colour = image, joint = both, gsplatloc = the published method; auto = joint
-    where there are both."""
+    """plane = depth, colour = image, joint = both, gsplatloc = the published method; auto takes what there is."""
     ground_truth: Annotated[str, arg(metavar="auto|none|FILE")] = "auto"
     """True poses to compare with, in the map's world; auto takes those that come with the frames."""
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""
@@ -148,7 +146,7 @@ def _localized(options: Options, scene: SplatMap, frames: FrameSequence, starts:
             advance("" if estimate.success else f"{frame.name}: {estimate.reason}")
 
         try:
-            localize_sequence(localizer, frames, starts, keep)
+            localize_sequence(localizer, iter(frames), starts, keep)
         except KeyboardInterrupt:
             interrupted = True
     return Trajectory(tuple(done), frames.timestamps[: len(done)], frames.names[: len(done)]), interrupted

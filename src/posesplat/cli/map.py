@@ -50,9 +50,12 @@ def run(options: Options) -> int:
     _check_target(options.out)
     frames = options.reading.open(options.frames)
     poses = _poses(options, frames)
+    known = [index for index, pose in enumerate(poses) if pose is not None]
+    chosen = [pose for pose in poses if pose is not None]
     try:
-        with progress_bar("map", len(frames)) as advance:
-            scene = build_map(frames, poses, options.building, lambda done, total: advance(), options.threads)
+        with progress_bar("map", len(known)) as advance:
+            images = iter(frames.subset(known))
+            scene = build_map(images, chosen, options.building, lambda done, total: advance(), options.threads)
         scene.save(options.out)
     except KeyboardInterrupt:
         sys.stderr.write(f"posesplat: interrupted; {options.out} was not written\n")

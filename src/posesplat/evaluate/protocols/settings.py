@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from pathlib import Path
 from posesplat.evaluate.protocols.report import Report, Table
 from posesplat.evaluate.protocols.trials import Answer, Method, error_tables
 from posesplat.geometry.cameras import Camera
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Bench:
     def add(self, tables: Sequence[Table]) -> None:
         """Report finished tables."""
         self.report.tables.extend(tables)
+        for table in tables:
+            _LOG.info("measured: %s", table.title)
 
     def advancing(self, what: str, total: int) -> Callable[[], None]:
         """A function to call after each of ``total`` parts."""

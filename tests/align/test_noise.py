@@ -1,0 +1,97 @@
+"""Noise levels read off residuals: known noise on walls with a formula."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from align.walls import CAMERA, WALL_Z, query, texture, wall_depth, wall_view
+from scipy.spatial.transform import RigidTransform
+
+from posesplat.align.noise import channel_noise, channel_residuals, depth_noise, depth_residuals
+
+MOVED = RigidTransform.from_exp_coords([0.03, -0.05, 0.02, 0.1, -0.05, 0.08])
+IDENTITY = RigidTransform.identity()
+
+
+def test_depth_residuals_vanish_at_the_true_pose() -> None:
+    residuals, depths = depth_residuals(wall_view(), query(wall_depth(MOVED)), MOVED, 1, gate=1e-3)
+    assert len(residuals) > 0.8 * CAMERA.width * CAMERA.height
+    np.testing.assert_allclose(residuals, 0.0, atol=2e-6)
+    # Depths are those of the map's surface along the query's rays.
+    assert set(np.round(depths, 4)) <= set(np.round(wall_depth(MOVED).astype(np.float32).ravel(), 4))
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_depth_residuals_are_signed_distances_to_the_plane(step: int) -> None:
+    """Measured 2 cm too near along a slanted ray is 2 cm of depth, and 2 cm off a frontal wall."""
+    residuals, depths = depth_residuals(wall_view(), query(wall_depth(IDENTITY) - 0.02), IDENTITY, step, gate=1e-3)
+    np.testing.assert_allclose(residuals, 0.02, atol=1e-6)
+    np.testing.assert_allclose(depths, WALL_Z, rtol=1e-6)
+    assert len(residuals) == (CAMERA.width // step) * (CAMERA.height // step)
+
+
+def test_depth_residuals_leave_out_missing_uncovered_and_mixed_pixels() -> None:
+    depth = wall_depth(IDENTITY)
+    depth[:, :40] = 0.0
+    view = wall_view()
+    view.alpha[:, 40:60] = 0.4
+    assert view.variance is not None
+    view.variance[:, 60:70] = 2e-3
+    residuals, _ = depth_residuals(view, query(depth), IDENTITY, 1, gate=1e-3)
+    assert len(residuals) == (160 - 70) * 120
+
+
+def test_sensor_noise_on_a_wall_is_recovered() -> None:
+    rng = np.random.default_rng(4)
+    noisy = wall_depth(IDENTITY) + rng.normal(0, 0.006, (CAMERA.height, CAMERA.width))
+    noise = depth_noise(*depth_residuals(wall_view(), query(noisy), IDENTITY, 1, gate=1e-3), floor=1e-5)
+    assert noise.sigma * (1 + noise.growth * WALL_Z**2) == pytest.approx(0.006, rel=0.1)
+
+
+@pytest.mark.parametrize(("sigma", "growth"), [(0.002, 0.5), (0.004, 0.1), (0.001, 1.2)])
+def test_known_noise_is_recovered_at_every_depth(sigma: float, growth: float) -> None:
+    rng = np.random.default_rng(5)
+    depths = rng.uniform(0.6, 4.5, 40_000)
+    residuals = rng.normal(0, sigma * (1 + growth * depths**2))
+    found = depth_noise(residuals, depths, floor=1e-5)
+    at = np.array([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(found.sigma * (1 + found.growth * at**2), sigma * (1 + growth * at**2), rtol=0.1)
+
+
+def test_constant_noise_with_outliers_is_recovered() -> None:
+    rng = np.random.default_rng(6)
+    depths = rng.uniform(1.0, 4.0, 40_000)
+    residuals = rng.normal(0, 0.005, depths.shape)
+    residuals[::20] = 1.0
+    found = depth_noise(residuals, depths, floor=1e-5)
+    np.testing.assert_allclose(found.sigma * (1 + found.growth * np.array([1.5, 3.5]) ** 2), 0.005, rtol=0.12)
+
+
+def test_the_floor_holds_and_few_residuals_give_one_level() -> None:
+    depths = np.linspace(1, 3, 1000)
+    assert depth_noise(np.zeros(1000), depths, floor=2e-4).sigma == pytest.approx(2e-4)
+    few = np.random.default_rng(7).normal(0, 0.01, 150)
+    found = depth_noise(few, depths[:150], floor=1e-5)
+    assert found.growth == 0.0
+    # A robust spread of 150 samples is known to about a tenth.
+    assert found.sigma == pytest.approx(0.01, rel=0.3)
+
+
+def test_channel_residuals_compare_the_same_points_of_the_wall() -> None:
+    """A camera 10 px worth of translation to the left sees the texture 10 px further to the right."""
+    moved = RigidTransform.from_translation([10 * WALL_Z / CAMERA.fx, 0.0, 0.0])
+    rendered, seen = channel_residuals(wall_view(texture()), query(channels=texture(10)), moved, 1, gate=1e-2)
+    assert len(rendered) == 150 * 120
+    np.testing.assert_array_equal(rendered, seen)
+
+
+def test_channel_noise_is_recovered_and_has_a_floor() -> None:
+    rng = np.random.default_rng(8)
+    level = query(channels=texture() + rng.normal(0, 0.03, texture().shape).astype(np.float32))
+    rendered, seen = channel_residuals(wall_view(texture()), level, IDENTITY, 1, gate=1e-2)
+    assert channel_noise(rendered, seen) == pytest.approx(0.03, rel=0.1)
+    assert channel_noise(rendered, rendered, floor=1e-3) == 1e-3
+    exact = replace(level, channels=texture())
+    assert channel_noise(*channel_residuals(wall_view(texture()), exact, IDENTITY, 2, gate=1e-2)) == 2e-3
