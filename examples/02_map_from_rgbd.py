@@ -1,4 +1,4 @@
-"""Build a map from posed RGB-D frames, write it as a splat PLY that any viewer opens, and look at it from a new place."""
+"""Build a map from posed RGB-D frames, write it as a PLY that any splat viewer opens, and see it from a new place."""
 
 import sys
 from pathlib import Path

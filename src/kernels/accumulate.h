@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) void image_motion(const CameraParam
   dv[3] = zero, dv[4] = fy * inverse_depth, dv[5] = -fy * ry * inverse_depth;
 }
 
-// Signed distance of an observed point to a rendered plane, and its Jacobian (DESIGN: "render planes, not depths").
+// Signed distance of an observed point to a rendered plane, and its Jacobian (docs/localize.md).
 // The scale depends on the rendered depth: were it the noisy observed one, points measured too far would weigh less.
 static inline __attribute__((always_inline)) void plane_residual(const Vec* m, Vec rx, Vec ry, Vec kappa, Vec observed, const RobustTerm& term, Vec* r, Vec* j) {
   const Vec norm = square_root(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]);

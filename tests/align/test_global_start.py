@@ -289,8 +289,18 @@ def test_absolute_pose_among_outliers_far_from_the_origin() -> None:
     assert pose is not None
     assert_close(pose, true, 2e-3, 0.05)
     assert absolute_pose(CAMERA, seen[:10], points[:10], 0, KeypointStartOptions()) is None
-    strict = absolute_pose(CAMERA, seen, points, 0, KeypointStartOptions(max_reprojection_error=1e-9))
-    assert strict is None or pose_errors(strict, true)[0] > 0
+
+
+def test_poselib_knows_every_option_we_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    import poselib
+
+    real, given = poselib.estimate_absolute_pose, []
+    monkeypatch.setattr(poselib, "estimate_absolute_pose", lambda *a: given.append(a[3:5]) or real(*a))
+    rng = np.random.default_rng(0)
+    absolute_pose(CAMERA, rng.uniform(0, 240, (30, 2)), rng.uniform(1, 2, (30, 3)), 3, KeypointStartOptions())
+    ransac, bundle = given[0]
+    assert set(ransac) <= set(poselib.RansacOptions()) and set(bundle) <= set(poselib.BundleOptions())
+    assert ransac["seed"] == 3
 
 
 def test_turning_keeps_the_centre() -> None:

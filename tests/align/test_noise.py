@@ -43,10 +43,16 @@ def test_depth_residuals_leave_out_missing_uncovered_and_mixed_pixels() -> None:
     assert len(residuals) == (160 - 70) * 120
 
 
-def test_sensor_noise_on_a_wall_is_recovered() -> None:
+@pytest.mark.parametrize("yaw_deg", [0.0, 0.05, 1.0, 20.0])
+def test_sensor_noise_on_a_wall_is_recovered(yaw_deg: float) -> None:
+    """Noise in proportion to the depth is the same everywhere along the wall's normal.
+
+    Facing the wall, all depths are equal and say nothing about growth.
+    """
     rng = np.random.default_rng(4)
-    noisy = wall_depth(IDENTITY) + rng.normal(0, 0.006, (CAMERA.height, CAMERA.width))
-    noise = depth_noise(*depth_residuals(wall_view(), query(noisy), IDENTITY, 1, gate=1e-3), floor=1e-5)
+    pose = RigidTransform.from_exp_coords([0.0, np.radians(yaw_deg), 0.0, 0.0, 0.0, 0.0])
+    noisy = wall_depth(pose) * (1 + rng.normal(0, 0.006 / WALL_Z, (CAMERA.height, CAMERA.width)))
+    noise = depth_noise(*depth_residuals(wall_view(), query(noisy), pose, 1, gate=1e-3), floor=1e-5)
     assert noise.sigma * (1 + noise.growth * WALL_Z**2) == pytest.approx(0.006, rel=0.1)
 
 
@@ -67,6 +73,16 @@ def test_constant_noise_with_outliers_is_recovered() -> None:
     residuals[::20] = 1.0
     found = depth_noise(residuals, depths, floor=1e-5)
     np.testing.assert_allclose(found.sigma * (1 + found.growth * np.array([1.5, 3.5]) ** 2), 0.005, rtol=0.12)
+
+
+def test_two_depths_are_enough_for_the_growth() -> None:
+    """Most pixels on one frontal wall: quantiles of the depth coincide, and ranges between them are empty."""
+    rng = np.random.default_rng(9)
+    depths = np.repeat([1.0, 3.0], [6_000, 30_000])
+    residuals = rng.normal(0, 0.001 * (1 + depths**2))
+    found = depth_noise(residuals, depths, floor=1e-5)
+    for depth in (1.0, 3.0):
+        assert found.sigma * (1 + found.growth * depth**2) == pytest.approx(0.001 * (1 + depth**2), rel=0.1)
 
 
 def test_the_floor_holds_and_few_residuals_give_one_level() -> None:

@@ -175,7 +175,7 @@ def test_only_opaque_discs_are_a_surface_map() -> None:
 def test_every_level_of_a_map_shows_the_same_plane() -> None:
     tilt = RigidTransform.from_rotation(Rotation.from_euler("y", 20, degrees=True))
     camera = Camera.from_fov(30.0, 80, 60)
-    pyramid = MapPyramid(disc_wall(), 3, with_color=True, threads=1)
+    pyramid = MapPyramid(disc_wall(half=90), 3, with_color=True, threads=1)
     counts = [len(pyramid[level].gaussians) for level in range(3)]
     assert counts[0] > 3 * counts[1] and counts[1] > 3 * counts[2]
     # Plane z = 2 in the world, seen by the turned camera: n . X = 2 with n = R e_z.

@@ -8,21 +8,40 @@ from jaxtyping import Float
 from posesplat.kernels.splatting import NormalEquations
 
 
+_MERGED = (3, 2, 1)
+"""Kernel blocks a side in an independent block, the largest that leaves enough of them."""
+
+_ENOUGH_BLOCKS = 24
+
+
 def gradient_scatter(term: NormalEquations) -> Float[np.ndarray, "d d"]:
     """Covariance of a term's gradient: blocks of pixels are independent, pixels within a block need not be.
 
+    Large blocks see errors that are alike over a region: of calibration, of timing, of the map.
     Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, 2015, equation 11.
     """
     blocks = term.block_gradients
-    if blocks is None or len(blocks) == 0:
+    if blocks is None:
         return np.zeros_like(term.hessian)
-    active = np.abs(blocks).max(axis=1) > 0
-    used = blocks[active]
+    unknowns = blocks.shape[2]
+    for merged in _MERGED:
+        used = _merged(blocks, merged)
+        if len(used) >= _ENOUGH_BLOCKS:
+            break
     count = len(used)
-    if count <= blocks.shape[1] + 1:
+    if count <= unknowns + 1:
         return np.zeros_like(term.hessian)
     centred = used - used.mean(axis=0)
-    return centred.T @ centred * (count / (count - blocks.shape[1]))
+    return centred.T @ centred * (count / (count - unknowns))
+
+
+def _merged(blocks: Float[np.ndarray, "rows columns d"], side: int) -> Float[np.ndarray, "n d"]:
+    """Sums over squares of blocks, without the empty ones."""
+    rows, columns, unknowns = blocks.shape
+    padded = np.pad(blocks, ((0, -rows % side), (0, -columns % side), (0, 0)))
+    squares = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, unknowns)
+    sums = squares.sum(axis=(1, 3)).reshape(-1, unknowns)
+    return sums[np.abs(sums).max(axis=1) > 0]
 
 
 def information_weight(term: NormalEquations, least_newton_ratio: float) -> float:

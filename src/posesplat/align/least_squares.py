@@ -26,7 +26,8 @@ class State:
 
     def moved(self, step: Float[np.ndarray, "8"]) -> State:
         """The state after a step (rotation, translation, gain, bias)."""
-        return State(poses.perturbed(self.cam_from_world, step[:6]), self.gain + step[6], self.bias + step[7])
+        pose = poses.perturbed(self.cam_from_world, step[:6])
+        return State(pose, float(self.gain + step[6]), float(self.bias + step[7]))
 
 
 @dataclass(frozen=True)

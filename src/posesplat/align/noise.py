@@ -13,6 +13,8 @@ from posesplat.geometry.cameras import Camera
 from posesplat.kernels.splatting import View
 
 _MAD_TO_SIGMA = 1.4826
+_LEAST_RANGE = 1.1
+"""Ratio of the largest to the smallest squared depth below which growth with depth cannot be told from chance."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,12 @@ def depth_noise(residuals: Float[np.ndarray, " n"], depths: Float[np.ndarray, " 
         return DepthNoise(max(_spread(residuals), floor), 0.0)
     edges = np.quantile(depths, [0, 0.25, 0.5, 0.75, 1])
     bins = np.clip(np.searchsorted(edges, depths, side="right") - 1, 0, 3)
-    spreads = np.array([_spread(residuals[bins == index]) for index in range(4)])
-    squares = np.array([np.mean(depths[bins == index] ** 2) for index in range(4)])
-    design = np.stack([np.ones(4), squares], axis=1)
+    filled = [index for index in range(4) if (bins == index).any()]
+    spreads = np.array([_spread(residuals[bins == index]) for index in filled])
+    squares = np.array([np.mean(depths[bins == index] ** 2) for index in filled])
+    if squares.max() < _LEAST_RANGE * squares.min():
+        return DepthNoise(max(_spread(residuals), floor), 0.0)
+    design = np.stack([np.ones(len(filled)), squares], axis=1)
     offset, slope = np.linalg.lstsq(design, spreads, rcond=None)[0]
     if slope <= 0:
         return DepthNoise(max(float(np.median(spreads)), floor), 0.0)

@@ -1,7 +1,7 @@
 """Coarse-to-fine refinement of a camera pose against a map of Gaussians.
 
 Coarse levels render at every step (wide basin); fine levels render once and iterate on the rendered planes and colours,
-with the robust scale falling to the noise that the residuals show. DESIGN "render planes, not depths".
+with the robust scale falling to the noise that the residuals show. docs/localize.md.
 """
 
 from __future__ import annotations

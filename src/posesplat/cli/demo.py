@@ -169,6 +169,7 @@ def _print_clip(clip: ClipResult) -> None:
         f"{len(clip.scene.gaussians):,} Gaussians from {len(clip.held_out.map_indices)} others",
         title_justify="left",
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     table.add_column(HEADINGS[0], no_wrap=True)
     for heading in HEADINGS[1:]:

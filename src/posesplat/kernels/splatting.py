@@ -1,7 +1,7 @@
 """Typed wrappers over the compiled loops: rendering of a scene, and normal equations of a camera pose.
 
 All poses are cam_from_world; all sums refer to a left perturbation (rotation rad, translation) of that pose. Results
-are bit-identical for any number of threads. Formulas: docs/conventions.md and DESIGN "render planes, not depths".
+are bit-identical for any number of threads. Formulas: docs/conventions.md and docs/localize.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from posesplat.kernels.threads import thread_count
 
 NEAR = 0.01
 """Gaussians whose centre is nearer than this (in units of the world) are not drawn, as in gsplat."""
+
+BLOCK_PX = 32
+"""Side of the pixel blocks over which looked-up gradients are split."""
 
 
 class Scene:
@@ -90,8 +93,8 @@ class NormalEquations:
     """Sum of the robust weights, with which the matrix is formed."""
     curvatures: float = 0.0
     """Sum of the second derivatives of the robust cost, with which its true Hessian would be formed."""
-    block_gradients: Float[np.ndarray, "b d"] | None = None
-    """The gradient split over 32 x 32 pixel blocks, for a covariance that respects correlated pixels."""
+    block_gradients: Float[np.ndarray, "rows columns d"] | None = None
+    """The gradient split over blocks of pixels, for a covariance that respects correlated pixels."""
 
     def newton_ratio(self, least: float) -> float:
         """True Hessian over ``hessian``, at least ``least``; below 1 because a robust cost flattens out.
@@ -314,4 +317,11 @@ def lookup(
         use_depth,
         thread_count(threads),
     )
+    for sums, blocked in ((depth_sums, camera), (channel_sums, frozen.view.camera)):
+        gradients = sums["block_gradients"]
+        if len(gradients):
+            columns = -(-blocked.width // BLOCK_PX)
+            sums["block_gradients"] = gradients.reshape(-1, columns, gradients.shape[1])
+        else:
+            sums["block_gradients"] = None
     return NormalEquations(**depth_sums), NormalEquations(**channel_sums)

@@ -116,8 +116,17 @@ def map_methods(settings: Settings) -> list[Method]:
 
 
 def chain_methods(settings: Settings) -> list[Method]:
-    """Those that can follow a clip; the published one takes minutes for each frame and is left out."""
-    return [method for method in _methods(settings) if method.most_queries is None and "colour" not in method.name]
+    """Ours with depth, and the rivals' best; the published one takes minutes for each frame and is left out."""
+    threads = settings.threads
+    methods = [
+        contenders.ours("plane", contenders.PLANE, threads),
+        contenders.ours("joint", contenders.JOINT, threads),
+        contenders.identity(),
+        contenders.registration(Registration("GICP", 0.03), threads),
+        contenders.registration(Registration("GICP", 0.02, distances_m=CLOSE), threads),
+        contenders.registration(Registration("ICP", 0.02, "planes", CLOSE), threads),
+    ]
+    return chosen(methods, settings.methods)
 
 
 def _methods(settings: Settings, *more: Method) -> list[Method]:

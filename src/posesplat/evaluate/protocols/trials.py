@@ -189,7 +189,7 @@ def error_tables(
         rows += [error_row(group) for group in by_method.values()]
         for our in ours:
             if our in by_method:
-                rivals = [group for name, group in by_method.items() if name != our]
+                rivals = [group for name, group in by_method.items() if name not in ours]
                 paired += [paired_row(by_method[our], rival, seed) for rival in rivals]
     tables = [Table(name, title, ERROR_COLUMNS, tuple(rows), (FALLBACK, *notes))]
     if paired:

@@ -168,8 +168,12 @@ def _with_fewer_colours(png: bytes) -> bytes:
     sampled.paste(picture)
     for index, color in enumerate(swatches):
         sampled.paste(color, (0, picture.height + 8 * index, picture.width, picture.height + 8 * (index + 1)))
+    palette = sampled.quantize(256)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    colours[np.argmax(colours.sum(axis=1))] = 255
+    palette.putpalette(colours.ravel().tolist())
     buffer = io.BytesIO()
-    picture.quantize(palette=sampled.quantize(256), dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -34,7 +34,8 @@ th { position: sticky; top: 0; background: var(--panel); font-weight: 600; }
 th.text, td.text { text-align: left; white-space: normal; min-width: 9rem; }
 tr:last-child td { border-bottom: 0; } tr.strong td { font-weight: 600; } tr.bad td { color: var(--bad); }
 figure { margin: 1rem 0; } figcaption { font-size: .85rem; margin-top: .3rem; }
-figure svg { display: block; width: 100%; max-width: 46rem; height: auto; color: var(--ink); }
+.plot { overflow-x: auto; } .plot figcaption { position: sticky; left: 0; }
+.plot svg { display: block; width: 100%; min-width: 28rem; max-width: 46rem; height: auto; color: var(--ink); }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .6rem; }
 .row figure { margin: .3rem 0; } .row img { display: block; width: 100%; height: auto; border-radius: .35rem; }
 code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
@@ -129,7 +130,7 @@ class Page:
 
     def add_plot(self, svg: str, caption: str) -> None:
         """An inline SVG."""
-        self._parts.append(f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>")
+        self._parts.append(f'<figure class="plot">{svg}<figcaption>{escape(caption)}</figcaption></figure>')
 
     def add_pictures(self, pictures: Sequence[Picture], caption: str = "") -> None:
         """Pictures in a row, which wraps on narrow screens."""
