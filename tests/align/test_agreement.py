@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from align.walls import CAMERA, WALL_Z, query, texture, wall_depth, wall_view
 from scipy.spatial.transform import RigidTransform
 
+from align.walls import CAMERA, WALL_Z, query, texture, wall_depth, wall_view
 from posesplat.align.agreement import AgreementRule, measure_agreement
 
 IDENTITY = RigidTransform.identity()

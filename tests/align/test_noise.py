@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from align.walls import CAMERA, WALL_Z, query, texture, wall_depth, wall_view
 from scipy.spatial.transform import RigidTransform
 
+from align.walls import CAMERA, WALL_Z, query, texture, wall_depth, wall_view
 from posesplat.align.noise import channel_noise, channel_residuals, depth_noise, depth_residuals
 
 MOVED = RigidTransform.from_exp_coords([0.03, -0.05, 0.02, 0.1, -0.05, 0.08])

@@ -10,6 +10,7 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets import rooms
 from posesplat.gaussians.gaussians import Gaussians
+from posesplat.gaussians.splat_map import MapView, SplatMap
 from posesplat.geometry import poses
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
@@ -136,7 +137,7 @@ def test_a_handheld_camera_is_followed_through_a_room() -> None:
     room, camera = rooms.box_room(4), Camera.from_fov(62.7, 160, 120)
     truth = rooms.handheld_trajectory(0, 5, room.default_view, translation_m=0.06, rotation_deg=3.0, rate_hz=5)
     frames = list(rooms.render_sequence(room, camera, truth, rate_hz=5, colour=False))
-    scene = single_frame_map(frames[0], truth[0])
+    scene = SplatMap(single_frame_map(frames[0], truth[0]), (MapView(camera, truth[0]),))
     found = localize_sequence(Localizer(scene, LocalizeOptions(threads=1)), frames, [truth[0], *truth[:-1]])
     assert found.posed.all()
     distances, angles = poses.pose_errors(found.cam_from_world(), truth)

@@ -28,6 +28,8 @@ class AgreementRule:
     """Least share of the observation that the map must cover."""
     min_correlation: float = 0.5
     """Least correlation of rendered and seen grey over the overlap, when there is no depth to judge by."""
+    min_joint_correlation: float = 0.3
+    """The same when depth agrees: rooms of equal shape differ in their colours."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ def measure_agreement(view: View, query: QueryLevel, pose: RigidTransform, rule:
             f"The map does not agree with the frame: {fraction:.2f} of the {what} within the overlap fit; "
             f"{needed:.2f} are needed."
         )
+    if not refusal and query.depth is not None and query.channels is not None and view.channels is not None:
+        correlation = _correlation(*channel_residuals(view, query, pose, _STEP, gate=1e-2))
+        if correlation < rule.min_joint_correlation:
+            refusal = (
+                "The map's depth agrees with the frame but its colours do not: "
+                f"their correlation is {correlation:.2f}; {rule.min_joint_correlation:.2f} is needed."
+            )
     return Agreement(fraction, overlap, refusal)
 
 

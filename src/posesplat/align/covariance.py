@@ -7,7 +7,6 @@ from jaxtyping import Float
 
 from posesplat.kernels.splatting import NormalEquations
 
-
 _MERGED = (3, 2, 1)
 """Kernel blocks a side in an independent block, the largest that leaves enough of them."""
 

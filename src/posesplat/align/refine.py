@@ -78,6 +78,7 @@ _NEAR = FineOptions(
     min_step_px=0.02,
     render_again_px=2.0,
     min_scale_m=1e-3,
+    gate=1e-3,
 )
 
 
@@ -96,6 +97,8 @@ class RefineOptions(FineOptions):
     """Agreement after which the coarse search is left out."""
     coarse_scales_m: tuple[tuple[float, ...], ...] = ((0.2, 0.1, 0.05), (0.1, 0.05), (0.4, 0.2, 0.1, 0.05))
     """Schedules of Geman-McClure scales of the depth residual on the coarsest level, tried in turn."""
+    coarse_gate: float = 1e-3
+    """``gate`` on the coarse levels, whose merged splats agree less well."""
     middle_scale_m: float = 0.03
     """The scale on the levels between."""
     channel_scale: float = 0.15
@@ -293,7 +296,7 @@ def _coarse_objective(
             state.cam_from_world,
             depth=query.depth,
             channels=channels,
-            depth_term=RobustTerm(depth_scale, 0.0, options.gate),
+            depth_term=RobustTerm(depth_scale, 0.0, options.coarse_gate),
             channel_term=RobustTerm(channel_scale, 0.0, options.channel_gate),
             gain=state.gain,
             bias=state.bias,

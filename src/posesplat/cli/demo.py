@@ -97,7 +97,7 @@ def _clip(options: Options, name: SampleName, advance: Advance) -> ClipResult:
     from posesplat.evaluate.reports.demonstration import ClipResult
 
     frames = sample_sequence(name)
-    held_out = HeldOut.split(frames, map_every=2, most_queries=options.frames)
+    held_out = HeldOut.split(frames, map_every=4 if options.quick else 2, most_queries=options.frames)
     reference = held_out.reference(options.threads)
     began = time.perf_counter()
     scene = reference.scene

@@ -25,6 +25,8 @@ from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame
 
 _LOG = logging.getLogger(__name__)
+_ROUNDING = 1.001
+"""Ratio of costs up to which two poses are equally good: a start that is already right must not be refused."""
 
 ObjectiveName = Literal["auto", "plane", "colour", "joint", "gsplatloc"]
 
@@ -156,7 +158,7 @@ class Localizer:
             "scale": Scale(self.map.metric, "map" if self.map.metric else "unknown"),
         }
         reason = evidence.refusal
-        if not reason and guard and cost > coarse_cost(pyramid, query, start, options.refinement, threads):
+        if not reason and guard and cost > _ROUNDING * coarse_cost(pyramid, query, start, options.refinement, threads):
             reason = "The map agrees less with the refined pose than with the start: no better pose was found."
         covariance = None if reason else result.covariance()
         if not reason:
@@ -187,7 +189,10 @@ class Localizer:
                 "Give an approximate pose if the frame does see the map."
             )
         answers = [self._refined(query, State(pose), source, guard=False) for pose, source in starts]
-        return min(answers, key=lambda answer: (not answer.success, answer.cost))
+        best = min(answers, key=lambda answer: (not answer.success, answer.cost))
+        if best.success and best.source == "depth" and query[0].channels is None:
+            best = best.replace(warnings=(*best.warnings, "Found by shape alone: places of equal shape look the same."))
+        return best
 
     def _gsplatloc(self, frame: Frame, start: RigidTransform | None) -> PoseEstimate:
         """The published method, for comparison: no covariance, and its own loss is the only evidence."""
