@@ -8,14 +8,16 @@ import pytest
 from posesplat.align.covariance import gradient_scatter, information_weight, sandwich
 from posesplat.kernels.splatting import NormalEquations
 
-CLUSTERS, PER_CLUSTER, UNKNOWNS = 60, 30, 8
+CLUSTERS, PER_CLUSTER, UNKNOWNS = 44, 30, 8
+"""Few enough clusters in one row that none are merged."""
 
 
 def term(
     hessian: np.ndarray, blocks: np.ndarray | None, weights: float = 1.0, curvatures: float = 1.0
 ) -> NormalEquations:
     gradient = np.zeros(len(hessian)) if blocks is None else blocks.sum(axis=0)
-    return NormalEquations(hessian, gradient, 1.0, 100.0, 100.0, 100.0, weights, curvatures, blocks)
+    row = None if blocks is None else blocks[None]
+    return NormalEquations(hessian, gradient, 1.0, 100.0, 100.0, 100.0, weights, curvatures, row)
 
 
 def regression(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,6 +71,16 @@ def test_too_few_blocks_say_nothing(blocks: np.ndarray | None) -> None:
     np.testing.assert_array_equal(gradient_scatter(term(np.eye(6), blocks)), np.zeros((6, 6)))
 
 
+def test_many_blocks_are_merged_into_squares_of_nine() -> None:
+    blocks = np.random.default_rng(7).normal(size=(18, 16, 6))
+    squares = np.array(
+        [blocks[i : i + 3, j : j + 3].sum(axis=(0, 1)) for i in range(0, 18, 3) for j in range(0, 16, 3)]
+    )
+    count = len(squares)
+    found = gradient_scatter(NormalEquations(np.eye(6), np.zeros(6), 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, blocks))
+    np.testing.assert_allclose(found, (count - 1) * np.cov(squares.T) * count / (count - 6))
+
+
 def whitened(count: int, hessian: np.ndarray, ratio: float) -> np.ndarray:
     """Block gradients whose scatter is exactly ``ratio`` times the Hessian."""
     raw = np.random.default_rng(2).normal(size=(count, len(hessian)))
@@ -83,7 +95,7 @@ def test_the_weight_turns_a_hessian_into_information(ratio: float) -> None:
     rng = np.random.default_rng(3)
     root = rng.normal(size=(6, 20)) * np.array([1, 1, 1, 100, 100, 100])[:, None]
     hessian = root @ root.T
-    blocks = whitened(50, hessian, ratio)
+    blocks = whitened(44, hessian, ratio)
     assert information_weight(term(hessian, blocks), 0.2) == pytest.approx(1 / ratio, rel=1e-6)
     assert information_weight(term(hessian, blocks, weights=10.0, curvatures=5.0), 0.2) == pytest.approx(0.5 / ratio)
     assert information_weight(term(hessian, blocks, weights=10.0, curvatures=1.0), 0.2) == pytest.approx(0.2 / ratio)

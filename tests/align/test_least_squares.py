@@ -57,9 +57,9 @@ def sums(size: int, seed: int, **fields: float) -> NormalEquations:
 @pytest.mark.parametrize("rotation_deg", [5.0, 60.0])
 def test_registration_of_points_ends_at_the_closed_form(rotation_deg: float) -> None:
     rng = np.random.default_rng(0)
-    points = rng.normal(size=(50, 3)) + [0.3, -0.2, 2.0]
+    points = rng.normal((0.3, -0.2, 2.0), 1.0, (50, 3))
     turn = Rotation.from_rotvec(np.radians(rotation_deg) * np.array([0.6, 0.0, 0.8]))
-    targets = turn.apply(points) + [0.4, -0.1, 0.2] + rng.normal(0, 0.02, points.shape)
+    targets = turn.apply(points) + rng.normal((0.4, -0.1, 0.2), 0.02, points.shape)
     best_turn = Rotation.align_vectors(targets - targets.mean(axis=0), points - points.mean(axis=0))[0]
     best = RigidTransform.from_components(targets.mean(axis=0) - best_turn.apply(points.mean(axis=0)), best_turn)
     found = minimise(point_distances(points, targets), State(IDENTITY), max_iterations=30, min_step=1e-9)

@@ -165,7 +165,7 @@ def _print_clip(clip: ClipResult) -> None:
     from posesplat.evaluate.reports.demonstration import HEADINGS
 
     table = Table(
-        title=f"{clip.name}: {len(clip.held_out.query_indices)} held-out frames in a map of "
+        title=f"{clip.name}: {len(clip.held_out.query_indices)} held-out frames, map of "
         f"{len(clip.scene.gaussians):,} Gaussians from {len(clip.held_out.map_indices)} others",
         title_justify="left",
         box=SIMPLE_HEAD,

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from posesplat import __version__, _kernels
+from posesplat import _kernels
 from posesplat.kernels.threads import thread_count
 
 _PACKAGES = ("numpy", "scipy", "opencv-python-headless", "poselib", "small_gicp")
@@ -25,7 +25,7 @@ def environment(threads: int | None = None, packages: Sequence[str] = _PACKAGES)
         packages: distributions whose versions are recorded, None where one is not installed.
     """
     return {
-        "version": __version__,
+        "version": version("posesplat"),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),

@@ -28,6 +28,7 @@ from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.splat_map import SplatMap
 
 HEADINGS = ("method", "found", "mm", "RMS mm", "deg", "RMS deg", "ms")
+_NEARLY_WHITE = 250
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,9 @@ def _with_fewer_colours(png: bytes) -> bytes:
     sampled.paste(picture)
     for index, color in enumerate(swatches):
         sampled.paste(color, (0, picture.height + 8 * index, picture.width, picture.height + 8 * (index + 1)))
-    palette = sampled.quantize(256)
-    colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[np.argmax(colours.sum(axis=1))] = 255
+    colours = np.array(sampled.quantize(256).getpalette()).reshape(-1, 3)
+    colours[colours.min(axis=1) >= _NEARLY_WHITE] = 255
+    palette = Image.new("P", (1, 1))
     palette.putpalette(colours.ravel().tolist())
     buffer = io.BytesIO()
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
