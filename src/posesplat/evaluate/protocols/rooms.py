@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets.rooms import (
+    KinectNoise,
     Room,
     box_room,
     colour_noise,
@@ -33,6 +34,7 @@ KEYFRAME_COUNTS = (1, 3, 8)
 _KEYFRAME_SPREAD = (0.15, 6.0)
 _MAP_NOISE, _QUERY_NOISE = 1, 1000
 _COLOUR_SIGMA = 2.0
+_SENSOR_WIDTH = 640
 _EXPOSURE = 0.1
 _FEW = 6
 """Raw noisy clouds never settle, and the finest voxels are slow: these configurations get few queries."""
@@ -55,10 +57,15 @@ class Renderings:
 
 
 def noisy(frame: Frame, seed: int) -> Frame:
-    """The frame through a Kinect-like sensor, with an exposure of its own."""
+    """The frame through a Kinect-like sensor, with an exposure of its own.
+
+    Its disparity is quantised as that of the 640 pixel wide sensor whatever the size of the frame, so that the depth
+    steps are the same in metres.
+    """
     rng = np.random.default_rng(seed)
+    sensor = KinectNoise(disparity_step_px=KinectNoise.disparity_step_px * frame.camera.width / _SENSOR_WIDTH)
     gain, offset = 1 + rng.uniform(-_EXPOSURE, _EXPOSURE), 255 * _EXPOSURE * rng.uniform(-0.5, 0.5)
-    return colour_noise(kinect_noise(frame, seed), seed, _COLOUR_SIGMA, gain, offset)
+    return colour_noise(kinect_noise(frame, seed, sensor), seed, _COLOUR_SIGMA, gain, offset)
 
 
 def run(bench: Bench) -> None:

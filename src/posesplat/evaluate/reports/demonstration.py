@@ -28,7 +28,7 @@ from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.splat_map import SplatMap
 
 HEADINGS = ("method", "found", "mm", "RMS mm", "deg", "RMS deg", "ms")
-_NEARLY_WHITE = 250
+_NEARLY_WHITE = 244
 
 
 @dataclass(frozen=True)
