@@ -65,6 +65,19 @@ def test_an_interrupted_run_prints_what_is_done(
     assert not json.loads((tmp_path / "bench_localize.json").read_text())["complete"]
 
 
+def test_a_long_run_saves_each_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(bench: Bench) -> None:
+        bench.add([Table("half", "Half a table", (Column("name", "name"),), ({"name": "first row"},))])
+        raise RuntimeError("a bug")
+
+    monkeypatch.setitem(suites.SUITES, "rooms", broken)
+    with pytest.raises(RuntimeError):
+        main(["bench", "localize", "--suite", "rooms", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "bench_localize.json").read_text())
+    assert [table["name"] for table in record["tables"]] == ["half"]
+    assert not record["complete"]
+
+
 def test_help_names_both_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--help"]) == ExitStatus.ALL_POSED
     printed = capsys.readouterr().out

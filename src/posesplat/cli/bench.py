@@ -54,7 +54,7 @@ class LocalizeBench:
     seed: int = 0
     """Of rooms, noise and starts."""
     out: Path | None = None
-    """Folder for bench_localize.json and bench_localize.md."""
+    """Folder for bench_localize.json and bench_localize.md, written again after each table."""
     json: bool = False
     """Print one JSON object instead of tables."""
 
@@ -133,7 +133,12 @@ def _localize(bench: LocalizeBench, report: Report, on_progress: Callable[[str, 
     )
     report.options |= {"settings": {key: _plain(value) for key, value in vars(settings).items()}}
     names = list(SUITES) if bench.suite == "all" else [bench.suite]
-    run_suites(Bench(settings, report, on_progress), names)
+
+    def save() -> None:
+        if bench.out is not None:
+            report.write(bench.out)
+
+    run_suites(Bench(settings, report, on_progress, save), names)
 
 
 def _kernel(bench: KernelBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:

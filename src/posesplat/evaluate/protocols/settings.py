@@ -65,6 +65,8 @@ class Bench:
     report: Report
     on_progress: Callable[[str, int, int], None] = field(default=lambda what, done, total: None)
     """Called with what is being done, the number of parts done, and their total."""
+    on_tables: Callable[[], None] = field(default=lambda: None)
+    """Called when tables have been added to the report, so that a long run can save what it has."""
 
     @contextmanager
     def answers(
@@ -82,6 +84,7 @@ class Bench:
         self.report.tables.extend(tables)
         for table in tables:
             _LOG.info("measured: %s", table.title)
+        self.on_tables()
 
     def advancing(self, what: str, total: int) -> Callable[[], None]:
         """A function to call after each of ``total`` parts."""
