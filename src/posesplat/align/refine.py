@@ -20,7 +20,7 @@ from posesplat.align.noise import channel_noise, channel_residuals, depth_noise,
 from posesplat.align.pyramid import MapPyramid, QueryLevel
 from posesplat.geometry import poses
 from posesplat.kernels.splatting import FrozenView, RobustTerm, View, lookup, normal_equations
-from posesplat.render.cpu import CpuRenderer, plane_depth
+from posesplat.render.cpu import CpuRenderer
 
 _MAP_BIAS = 0.004
 """Displacement of a map made from noisy depth, in standard deviations of that depth; measured on synthetic rooms."""
@@ -59,12 +59,12 @@ class FineOptions:
     """Steps below this are short, in pixels at unit depth."""
     noise_step: int = 8
     """Pixel stride of the residuals from which the noise is read."""
-    min_step_px: float = 3e-3
+    min_step_px: float = 1e-2
     """The steps end when one moves nothing by more than this, in pixels at unit depth; the next would be some ten times
     shorter."""
     least_newton_ratio: float = 0.2
     """Longest over-relaxation of the steps on the flattened robust cost, as the inverse of this."""
-    render_again_px: float = 0.1
+    render_again_px: float = 0.3
     """The view is rendered again when the pose has moved by more than this since, in pixels at unit depth."""
 
 
@@ -162,9 +162,10 @@ class Refinement:
     @property
     def median_depth(self) -> float:
         """Median depth of the rendered surface, in the unit of the world."""
-        depth = plane_depth(self.view)
-        seen = depth[(self.view.alpha >= 0.5) & (depth > 0)]
-        return float(np.median(seen)) if len(seen) else 1.0
+        assert self.view.planes is not None
+        inverse = np.einsum("hwk,hwk->hw", self.view.planes[4::8, 4::8], self.view.camera.rays(8))
+        seen = inverse[(self.view.alpha[4::8, 4::8] >= 0.5) & (inverse > 1e-6)]
+        return float(1.0 / np.median(seen)) if len(seen) else 1.0
 
     def covariance(self) -> Float[np.ndarray, "6 6"] | None:
         """Covariance of the pose (left perturbation; rad, metres); None when the pose is not determined.
@@ -350,7 +351,8 @@ def _frozen(
             )
             # While the scales still fall, a flat robust cost must not make the steps long.
             least = options.least_newton_ratio if settled else 0.5
-            weights = (information_weight(depth_sums, least), information_weight(channel_sums, least))
+            if query.depth is not None and channels is not None:
+                weights = (information_weight(depth_sums, least), information_weight(channel_sums, least))
             objective = weighted(
                 depth_sums if query.depth is not None else None,
                 channel_sums if channels is not None else None,
