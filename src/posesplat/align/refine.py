@@ -22,10 +22,10 @@ from posesplat.geometry import poses
 from posesplat.kernels.splatting import FrozenView, RobustTerm, View, lookup, normal_equations
 from posesplat.render.cpu import CpuRenderer
 
-_MAP_BIAS = 0.004
+_MAP_BIAS = 0.006
 """Displacement of a map made from noisy depth, in standard deviations of that depth; measured on synthetic rooms."""
 
-_COLOUR_BIAS_PX = 0.007
+_COLOUR_BIAS_PX = 0.012
 """Error of registering colours that averaging does not remove, in pixels; measured on synthetic rooms."""
 
 
