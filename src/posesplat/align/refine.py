@@ -59,12 +59,12 @@ class FineOptions:
     """Steps below this are short, in pixels at unit depth."""
     noise_step: int = 8
     """Pixel stride of the residuals from which the noise is read."""
-    min_step_px: float = 1e-2
+    min_step_px: float = 5e-3
     """The steps end when one moves nothing by more than this, in pixels at unit depth; the next would be some ten times
     shorter."""
     least_newton_ratio: float = 0.2
     """Longest over-relaxation of the steps on the flattened robust cost, as the inverse of this."""
-    render_again_px: float = 0.3
+    render_again_px: float = 0.1
     """The view is rendered again when the pose has moved by more than this since, in pixels at unit depth."""
 
 
