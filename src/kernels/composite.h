@@ -105,10 +105,10 @@ struct Footprint {
   }
 };
 
-// With kLayered, a splat is weighed by the transmittance left by splats more than job.layer in front of it: a second
-// cursor spends the transmittance behind the first.
+// With kLayered, a splat is weighed by the transmittance left by the splats whose layers end in front of it: a second
+// cursor, over the same splats in the order in which their layers end, spends the transmittance.
 template <uint32_t kFlags, bool kLayered>
-static void composite(const RenderJob& job, int tile, Entry* entries, int64_t count, float* buffer) {
+static void composite(const RenderJob& job, int tile, const Entry* entries, const Entry* ends, int64_t count, float* buffer) {
   const int channels = (kFlags & kChannels) ? job.scene.channels : 0;
   const Layout l = layout_of(kFlags, channels);
   const int tile_x = (tile % job.tiles_x) * kTileWidth, tile_y = (tile / job.tiles_x) * kTileHeight;
@@ -126,9 +126,9 @@ static void composite(const RenderJob& job, int tile, Entry* entries, int64_t co
     const Splat& s = job.splats[id];
 
     if constexpr (kLayered) {
-      const float hidden = s.z * (1.0f - job.layer);
-      for (; job.splats[entries[spent_until].id].z < hidden; ++spent_until) {
-        const Splat& front = job.splats[entries[spent_until].id];
+      const uint32_t here = entries[n].key;
+      for (; ends[spent_until].key < here; ++spent_until) {
+        const Splat& front = job.splats[ends[spent_until].id];
         Footprint(front, tile_x, tile_y).for_each_span(buffer, row_size, l.transmittance,
             [&](float* row, int, int, Vec dx, float dy, Vec before, Vec raw, Vec alpha) __attribute__((always_inline)) {
           const Vec after = before - alpha * before;
@@ -211,12 +211,18 @@ static void composite_tile(const RenderJob& job, int tile, Entry* scratch, float
   const int64_t count = job.tile_start[tile + 1] - job.tile_start[tile];
   if (count == 0) return;
   sort_entries(entries, scratch, count);
+  Entry* ends = nullptr;
+  if (job.layer > 0) {
+    ends = scratch + count;
+    for (int64_t n = 0; n < count; ++n) ends[n] = {sort_key(job.splats[entries[n].id].behind), entries[n].id};
+    sort_entries(ends, scratch, count);
+  }
   switch (job.flags) {
 #define POSESPLAT_MODE(flags) \
-  case (flags): return composite<(flags), false>(job, tile, entries, count, buffer);
+  case (flags): return composite<(flags), false>(job, tile, entries, nullptr, count, buffer);
 #define POSESPLAT_LAYERED_MODE(flags) \
-  case (flags): return job.layer > 0 ? composite<(flags), true>(job, tile, entries, count, buffer) \
-                                     : composite<(flags), false>(job, tile, entries, count, buffer);
+  case (flags): return ends ? composite<(flags), true>(job, tile, entries, ends, count, buffer) \
+                            : composite<(flags), false>(job, tile, entries, nullptr, count, buffer);
     POSESPLAT_MODE(kExpectedDepth)
     POSESPLAT_MODE(kExpectedDepth | kChannels)
     POSESPLAT_MODE(kExpectedDepth | kDepthJacobian)

@@ -107,12 +107,18 @@ Sums<Dof> total(const std::vector<Sums<Dof>>& blocks) {
 
 template <int Dof>
 nb::dict to_dict(const std::vector<Sums<Dof>>& blocks) {
-  nb::capsule owner;
-  double* gradients = allocate<double>(std::max<size_t>(blocks.size(), 1) * Dof, owner);
-  for (size_t i = 0; i < blocks.size(); ++i) std::copy(blocks[i].g, blocks[i].g + Dof, gradients + i * Dof);
+  constexpr size_t kTriangle = Dof * (Dof + 1) / 2;
+  nb::capsule g_owner, h_owner;
+  double* gradients = allocate<double>(std::max<size_t>(blocks.size(), 1) * Dof, g_owner);
+  double* hessians = allocate<double>(std::max<size_t>(blocks.size(), 1) * kTriangle, h_owner);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    std::copy(blocks[i].g, blocks[i].g + Dof, gradients + i * Dof);
+    std::copy(blocks[i].h, blocks[i].h + kTriangle, hessians + i * kTriangle);
+  }
   nb::dict result = to_dict(total(blocks));
-  const size_t shape[2] = {blocks.size(), Dof};
-  result["block_gradients"] = Doubles(gradients, 2, shape, owner);
+  const size_t g_shape[2] = {blocks.size(), Dof}, h_shape[2] = {blocks.size(), kTriangle};
+  result["block_gradients"] = Doubles(gradients, 2, g_shape, g_owner);
+  result["block_hessians"] = Doubles(hessians, 2, h_shape, h_owner);
   return result;
 }
 
@@ -323,6 +329,7 @@ NB_MODULE(_kernels, m) {
   m.attr("CHANNEL_GRADIENTS") = static_cast<uint32_t>(kChannelGradients);
   m.attr("DEPTH_JACOBIAN") = static_cast<uint32_t>(kDepthJacobian);
   m.attr("PADDING") = kLanes;
+  m.attr("LOOKUP_BLOCK") = kLookupBlock;
 
   m.def("instruction_sets", [] {
     std::vector<std::string> names;

@@ -106,6 +106,10 @@ static void project(const RenderJob& job, int64_t begin, int64_t end) {
     const float inverse = 1.0f / det;
     s.a = p.s_yy * inverse, s.b = -p.s_xy * inverse, s.c = p.s_xx * inverse;
     s.opacity = opacity, s.z = p.z;
+    const float extent = kLayerSigmas * __builtin_sqrtf(p.cov[5] > 0 ? p.cov[5] : 0);
+    const float thickest = kThickestLayer * p.z, thinnest = job.layer * p.z;
+    const float limited = extent < thickest ? extent : thickest;
+    s.behind = p.z + (limited > thinnest ? limited : thinnest);
     if (job.flags & kPlanes) project_plane(rotation, job.scene.normals + 3 * i, p, s.plane);
   }
 }
@@ -128,14 +132,18 @@ static void count_tiles(const RenderJob& job, int64_t begin, int64_t end, int32_
   }
 }
 
+static inline uint32_t sort_key(float positive) {  // positive floats sort as their bits
+  uint32_t bits;
+  __builtin_memcpy(&bits, &positive, sizeof(bits));
+  return bits;
+}
+
 static void scatter(const RenderJob& job, int64_t begin, int64_t end, int64_t* cursors) {
   for (int64_t i = begin; i < end; ++i) {
     const Splat& s = job.splats[i];
     if (s.x_hi < s.x_lo) continue;
     const TileRange t = tiles_of(s);
-    uint32_t bits;
-    __builtin_memcpy(&bits, &s.z, sizeof(bits));  // positive floats sort as their bits
-    const Entry entry{bits, (uint32_t)i};
+    const Entry entry{sort_key(s.z), (uint32_t)i};
     for (int y = t.y_lo; y <= t.y_hi; ++y)
       for (int x = t.x_lo; x <= t.x_hi; ++x) job.entries[cursors[y * job.tiles_x + x]++] = entry;
   }

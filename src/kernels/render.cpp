@@ -122,7 +122,7 @@ void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, ui
   std::vector<std::vector<Entry>> scratches(std::max(threads, 1));
   parallel_for(tiles, threads, [&](int64_t tile, int worker) {
     if (buffers[worker].empty()) buffers[worker].resize(static_cast<size_t>(planes) * kRowStride * kTileHeight);
-    if (scratches[worker].empty()) scratches[worker].resize(std::max<int64_t>(longest, 1));
+    if (scratches[worker].empty()) scratches[worker].resize(std::max<int64_t>(2 * longest, 1));
     kernels.composite_tile(job, static_cast<int>(tile), scratches[worker].data(), buffers[worker].data());
     finish(kernels, job, static_cast<int>(tile), buffers[worker].data());
   });

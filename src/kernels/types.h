@@ -13,7 +13,7 @@ constexpr int kLanes = 8;
 constexpr int kRowStride = kTileWidth + kLanes;  // a span may start at the last pixel of a row
 
 constexpr int kProjectChunk = 4096;  // Gaussians a task; fixed, so that results do not depend on the thread count
-constexpr int kLookupBlock = 32;     // pixels; side of the blocks whose gradients feed the sandwich covariance
+constexpr int kLookupBlock = 16;     // pixels; side of the blocks whose sums feed the covariance
 constexpr int kMaxImageSide = 1 << 20;  // tile numbers fit an int
 constexpr int kMaxFitRadius = 1000;     // pixels
 
@@ -21,6 +21,8 @@ constexpr float kAlphaMin = 1.0f / 255.0f;
 constexpr float kAlphaMax = 0.999f;
 constexpr float kTransmittanceMin = 1e-4f;
 constexpr float kScreenBlur = 0.3f;  // px^2 added to the projected covariance, as gsplat's classic mode
+constexpr float kLayerSigmas = 7.0f;     // thickness of a splat's layer, in standard deviations of its own depth
+constexpr float kThickestLayer = 0.25f;  // the most that makes, relative to the depth
 constexpr float kFarthest = 1e12f;   // an observed depth beyond this, such as infinity, counts as missing
 
 constexpr int kPoseDof = 6;
@@ -53,6 +55,7 @@ struct alignas(64) Splat {
   float a, b, c;     // conic: alpha = opacity exp(-(a dx^2 + 2 b dx dy + c dy^2) / 2)
   float opacity;
   float z;           // depth of the centre
+  float behind;      // layered compositing: hides only splats whose centres lie deeper than this
   float plane[3];    // inverse depth along a ray r is plane . r
   int32_t x_lo, x_hi, y_lo, y_hi;  // pixels inside the 1/255 level set, inclusive; x_hi < x_lo when culled
 };
@@ -77,7 +80,7 @@ struct RenderJob {
   PoseParams pose;
   uint32_t flags;
   float near;
-  float layer;    // relative depth within which splats do not hide each other; 0 composites strictly by depth
+  float layer;    // least relative depth within which splats do not hide each other; 0 composites strictly by depth
   Splat* splats;
   Entry* entries;
   int tiles_x, tiles_y;

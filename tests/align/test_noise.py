@@ -9,7 +9,15 @@ import pytest
 from scipy.spatial.transform import RigidTransform
 
 from align.walls import CAMERA, WALL_Z, query, texture, wall_depth, wall_view
-from posesplat.align.noise import channel_noise, channel_residuals, depth_noise, depth_residuals
+from posesplat.align.noise import (
+    DepthNoise,
+    channel_noise,
+    channel_residuals,
+    depth_noise,
+    depth_residuals,
+    normal_noise,
+)
+from posesplat.kernels.splatting import View
 
 MOVED = RigidTransform.from_exp_coords([0.03, -0.05, 0.02, 0.1, -0.05, 0.08])
 IDENTITY = RigidTransform.identity()
@@ -111,3 +119,39 @@ def test_channel_noise_is_recovered_and_has_a_floor() -> None:
     assert channel_noise(rendered, rendered, floor=1e-3) == 1e-3
     exact = replace(level, channels=texture())
     assert channel_noise(*channel_residuals(wall_view(texture()), exact, IDENTITY, 2, gate=1e-2)) == 2e-3
+
+
+def bumpy(slope: float, seed: int) -> View:
+    """The wall with normals that tilt at random by ``slope`` rad (a component), and planes at the true depth."""
+    view = wall_view()
+    assert view.planes is not None
+    rng = np.random.default_rng(seed)
+    points = CAMERA.rays().astype(np.float64) * WALL_Z
+    normals = np.concatenate([rng.normal(0, slope, (*points.shape[:2], 2)), np.ones((*points.shape[:2], 1))], axis=2)
+    planes = normals / np.sum(normals * points, axis=2, keepdims=True)
+    return replace(view, planes=planes.astype(np.float32))
+
+
+def test_the_information_that_noisy_normals_pretend_is_that_of_their_derivatives() -> None:
+    """Mean of j j^T over the derivatives j = (X x n, n) / s of the noise alone, s = 0.01 (1 + 0.3 z^2)."""
+    slope, scale = 0.03, DepthNoise(0.01, 0.3)
+    rng = np.random.default_rng(9)
+    points = CAMERA.rays().astype(np.float64).reshape(-1, 3) * WALL_Z
+    noise = np.concatenate([rng.normal(0, slope, (len(points), 2)), np.zeros((len(points), 1))], axis=1)
+    derivatives = np.concatenate([np.cross(points, noise), noise], axis=1) / (0.01 * (1 + 0.3 * WALL_Z**2))
+    expected = derivatives.T @ derivatives / len(points)
+    found = np.mean([normal_noise(bumpy(slope, seed), scale) for seed in range(20)], axis=0)
+    size = np.repeat([np.sqrt(np.diag(expected)[part].max()) for part in (slice(0, 3), slice(3, 6))], 3)
+    np.testing.assert_allclose(found / size / size[:, None], expected / size / size[:, None], atol=0.15)
+
+
+def test_smooth_surfaces_pretend_nothing() -> None:
+    assert np.abs(normal_noise(wall_view(), DepthNoise(0.01, 0.0))).max() < 1e-6
+    tiny = wall_view()
+    assert tiny.planes is not None and tiny.variance is not None
+    part = (slice(0, 20), slice(0, 30))
+    tiny = replace(
+        tiny, camera=replace(CAMERA, width=30, height=20), planes=tiny.planes[part], alpha=tiny.alpha[part],
+        variance=tiny.variance[part],
+    )  # fmt: skip
+    np.testing.assert_array_equal(normal_noise(tiny, DepthNoise(0.01, 0.0)), np.zeros((6, 6)))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.fine import Refinement
 from posesplat.align.least_squares import State
 from posesplat.align.pyramid import MapPyramid, QueryLevel, query_pyramid, softened
-from posesplat.align.refine import Refinement, RefineOptions, coarse_cost, refine
+from posesplat.align.refine import RefineOptions, coarse_cost, refine
 from posesplat.datasets import rooms
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry import poses

@@ -45,7 +45,7 @@ def everything(scene: Scene, threads: int) -> list[np.ndarray]:
     results = [exact.alpha, exact.depth, exact.jacobian, view.planes, view.variance, view.channels, view.gradients]
     for part in (*sums, *looked_up):
         results += [part.hessian, part.gradient, np.float64([part.cost, part.covered, part.inliers])]
-    results += [part.block_gradients for part in looked_up]
+    results += [part.block_gradients for part in looked_up] + [part.block_hessians for part in looked_up]
     return [*results, fit.depth, fit.planes, fit.residual, fit.support]
 
 

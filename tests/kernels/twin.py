@@ -15,7 +15,8 @@ from posesplat.kernels.splatting import RobustTerm, Scene
 
 NEAR, BLUR, ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 0.01, 0.3, 1 / 255, 0.999, 1e-4
 GRAZING = 0.05
-BLOCK = 32
+LAYER_SIGMAS, THICKEST_LAYER = 7.0, 0.25
+BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,17 @@ def pixel_rays(camera: Camera) -> np.ndarray:
     return np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)], axis=-1)
 
 
+def axes_in_cam(cloud: Cloud, rotation: np.ndarray) -> np.ndarray:
+    """The Gaussians' axes as columns, each as long as its standard deviation."""
+    return rotation @ Rotation.from_quat(cloud.quats_wxyz, scalar_first=True).as_matrix() * cloud.scales[:, None, :]
+
+
+def layer_ends(cloud: Cloud, rotation: np.ndarray, z: np.ndarray, layer: float) -> np.ndarray:
+    """Depths beyond which Gaussians hide others: seven of their own standard deviations in depth, within limits."""
+    spread = np.linalg.norm(axes_in_cam(cloud, rotation)[:, 2], axis=1)
+    return z + np.maximum(np.minimum(LAYER_SIGMAS * spread, THICKEST_LAYER * z), layer * z)
+
+
 def screen_covariances(cloud: Cloud, camera: Camera, rotation: np.ndarray, x_in_cam: np.ndarray) -> np.ndarray:
     """J C J^T + blur, with J at the centre clamped to 1.3 times the field of view (gsplat's classic mode)."""
     x, y, z = x_in_cam.T
@@ -78,8 +90,7 @@ def screen_covariances(cloud: Cloud, camera: Camera, rotation: np.ndarray, x_in_
     jacobian = np.zeros((len(z), 2, 3))
     jacobian[:, 0, 0], jacobian[:, 0, 2] = camera.fx / z, -camera.fx * x / z**2
     jacobian[:, 1, 1], jacobian[:, 1, 2] = camera.fy / z, -camera.fy * y / z**2
-    axes = rotation @ Rotation.from_quat(cloud.quats_wxyz, scalar_first=True).as_matrix() * cloud.scales[:, None, :]
-    on_screen = jacobian @ axes
+    on_screen = jacobian @ axes_in_cam(cloud, rotation)
     return on_screen @ np.swapaxes(on_screen, 1, 2) + BLUR * np.eye(2)
 
 
@@ -118,10 +129,18 @@ def render(
     alpha = cloud.opacities[:, None] * np.exp(-0.5 * ((a * du + 2 * b * dv) * du + c * dv * dv))
     alpha = np.where(alpha.real >= ALPHA_MAX, ALPHA_MAX, np.where(alpha.real >= ALPHA_MIN, alpha, 0.0))
 
-    left = np.cumprod(1 - alpha, axis=0)
-    left = np.concatenate([np.ones((1, len(rays))), np.where(left.real > TRANSMITTANCE_MIN, left, 0.0)])
-    # Gaussian n is weighed by what the ones before it left; with layers, by what those well before it left.
-    visible = left[np.searchsorted(z[:, 0], z[:, 0] * (1 - layer))] if layer > 0 else left[:-1] * (left[1:].real > 0)
+    def left_by(alpha: np.ndarray) -> np.ndarray:
+        """What the first 0, 1, ... n splats leave of the light."""
+        left = np.cumprod(1 - alpha, axis=0)
+        return np.concatenate([np.ones((1, len(rays))), np.where(left.real > TRANSMITTANCE_MIN, left, 0.0)])
+
+    if layer > 0:  # a Gaussian is weighed by what those left whose layers end in front of it
+        ends = layer_ends(cloud, rotation, z[:, 0], layer)
+        by_end = np.argsort(ends, kind="stable")
+        visible = left_by(alpha[by_end])[np.searchsorted(ends[by_end], z[:, 0])]
+    else:
+        left = left_by(alpha)
+        visible = left[:-1] * (left[1:].real > 0)
     weights = alpha * visible
 
     planes = plane_vectors(cloud.normals @ rotation.T, x_in_cam)

@@ -1,46 +1,86 @@
-"""Covariance of an estimated pose from how the gradient scatters over the image."""
+"""Covariance of an estimated pose from how the sums over regions of the image disagree."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from posesplat.kernels.splatting import NormalEquations
 
-_MERGED = (3, 2, 1)
-"""Kernel blocks a side in an independent block, the largest that leaves enough of them."""
+_REGIONS = 8
+"""Regions along the longer side of the image. Errors within a region may be correlated: those of neighbouring pixels,
+and those of calibration, of timing and of the map, which are alike over parts of the image."""
 
-_ENOUGH_BLOCKS = 24
+_MOST_LEVERAGE = 0.98
+"""Share of the information about a direction that one region may hold; beyond it the others say nothing about it."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Normal equations of one term, split over the regions of its image that hold any of it."""
+
+    gradients: Float[np.ndarray, "g d"]
+    hessians: Float[np.ndarray, "g d d"]
+
+    @staticmethod
+    def of(term: NormalEquations) -> Regions:
+        """Merge the kernel's blocks into at most 8 x 8 regions; empty ones are left out."""
+        size = len(term.gradient)
+        if term.block_gradients is None or term.block_hessians is None:
+            return Regions(np.zeros((0, size)), np.zeros((0, size, size)))
+        region = _region_of(*term.block_gradients.shape[:2])
+        gradients, triangles = (
+            np.stack([np.bincount(region, column, _REGIONS**2) for column in blocks.reshape(len(region), -1).T], axis=1)
+            for blocks in (term.block_gradients, term.block_hessians)
+        )
+        hessians = np.zeros((len(triangles), size, size))
+        upper = np.triu_indices(size)
+        hessians[:, upper[0], upper[1]] = hessians[:, upper[1], upper[0]] = triangles
+        return Regions(gradients, hessians)
+
+    def used(self) -> Regions:
+        """Without the regions that hold nothing."""
+        filled = np.abs(self.gradients).max(axis=1, initial=0.0) > 0
+        return Regions(self.gradients[filled], self.hessians[filled])
+
+    def without(self, spurious: Float[np.ndarray, "d d"]) -> Regions:
+        """The matrices less a part that holds no information, taken from each in proportion to what it holds."""
+        held = np.trace(self.hessians[:, 3:6, 3:6], axis1=1, axis2=2)
+        share = held / max(float(held.sum()), 1e-300)
+        return Regions(self.gradients, self.hessians - share[:, None, None] * spurious)
+
+    def weighted(self, weight: float, newton_ratio: float, size: int) -> Regions:
+        """Gradients times ``weight``, matrices times ``weight * newton_ratio``, zeros up to ``size`` unknowns."""
+        missing = size - self.gradients.shape[1]
+        return Regions(
+            weight * np.pad(self.gradients, ((0, 0), (0, missing))),
+            weight * newton_ratio * np.pad(self.hessians, ((0, 0), (0, missing), (0, missing))),
+        )
+
+    def __add__(self, other: Regions) -> Regions:
+        return Regions(self.gradients + other.gradients, self.hessians + other.hessians)
+
+
+def _region_of(rows: int, columns: int) -> np.ndarray:
+    """The region of each block, row by row; regions are about square."""
+    side = max(rows, columns, 1)
+    row, column = (np.arange(n) * min(_REGIONS, side) // side for n in (rows, columns))
+    return np.asarray((row[:, None] * _REGIONS + column).ravel())
 
 
 def gradient_scatter(term: NormalEquations) -> Float[np.ndarray, "d d"]:
-    """Covariance of a term's gradient: blocks of pixels are independent, pixels within a block need not be.
+    """Covariance of a term's gradient: regions are independent, pixels within a region need not be.
 
-    Large blocks see errors that are alike over a region: of calibration, of timing, of the map.
     Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, 2015, equation 11.
     """
-    blocks = term.block_gradients
-    if blocks is None:
-        return np.zeros_like(term.hessian)
-    unknowns = blocks.shape[2]
-    for merged in _MERGED:
-        used = _merged(blocks, merged)
-        if len(used) >= _ENOUGH_BLOCKS:
-            break
-    count = len(used)
+    used = Regions.of(term).used().gradients
+    count, unknowns = used.shape
     if count <= unknowns + 1:
         return np.zeros_like(term.hessian)
     centred = used - used.mean(axis=0)
     return centred.T @ centred * (count / (count - unknowns))
-
-
-def _merged(blocks: Float[np.ndarray, "rows columns d"], side: int) -> Float[np.ndarray, "n d"]:
-    """Sums over squares of blocks, without the empty ones."""
-    rows, columns, unknowns = blocks.shape
-    padded = np.pad(blocks, ((0, -rows % side), (0, -columns % side), (0, 0)))
-    squares = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, unknowns)
-    sums = squares.sum(axis=(1, 3)).reshape(-1, unknowns)
-    return sums[np.abs(sums).max(axis=1) > 0]
 
 
 def information_weight(term: NormalEquations, least_newton_ratio: float) -> float:
@@ -61,16 +101,29 @@ def information_weight(term: NormalEquations, least_newton_ratio: float) -> floa
     return term.newton_ratio(least_newton_ratio) / ratio if ratio > 0 else 1.0
 
 
-def sandwich(hessian: Float[np.ndarray, "8 8"], scatter: Float[np.ndarray, "8 8"]) -> Float[np.ndarray, "6 6"] | None:
-    """H^-1 S H^-1 over pose and exposure, reduced to the pose; None when the pose is not determined at all."""
+def jackknife(regions: Regions) -> Float[np.ndarray, "6 6"] | None:
+    """Covariance of the pose from the shifts that leaving out one region at a time would make.
+
+    Where a few regions alone determine a direction, the residuals there are small because the pose follows them; the
+    shift without such a region is large, and so is the variance. None when the pose is not determined at all.
+
+    Source: MacKinnon, Nielsen and Webb, Fast and reliable jackknife and bootstrap methods for cluster-robust
+    inference, 2023, equation 14 (CV3); shifts are those of one Newton step.
+    """
+    used = regions.used()
+    hessian = used.hessians.sum(axis=0)
     diagonal = np.diag(hessian)
-    active = diagonal > 1e-12 * max(float(diagonal.max()), 1e-300)
-    if not active[:6].all():
+    active = diagonal > 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)
+    if not active[:6].all() or len(used.gradients) < 2:
         return None
     scale = 1.0 / np.sqrt(diagonal[active])
-    normalised = hessian[np.ix_(active, active)] * scale[:, None] * scale[None, :]
-    if np.linalg.eigvalsh(normalised)[0] < 1e-9:
+    values, vectors = np.linalg.eigh(hessian[np.ix_(active, active)] * scale[:, None] * scale[None, :])
+    if values[0] < 1e-9:
         return None
-    inverse = np.linalg.inv(normalised) * scale[:, None] * scale[None, :]
-    covariance = inverse @ scatter[np.ix_(active, active)] @ inverse
-    return np.asarray(0.5 * (covariance + covariance.T))[:6, :6]
+    whiten = scale[:, None] * vectors / np.sqrt(values)
+    gradients = used.gradients[:, active] @ whiten
+    leverage, directions = np.linalg.eigh(whiten.T @ used.hessians[:, active][:, :, active] @ whiten)
+    along = np.einsum("gik,gi->gk", directions, gradients) / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))
+    shifts = np.einsum("gik,gk->gi", directions, along) @ whiten.T
+    count = len(shifts)
+    return np.asarray((count - 1) / count * shifts[:, :6].T @ shifts[:, :6])

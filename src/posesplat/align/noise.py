@@ -13,6 +13,10 @@ from posesplat.geometry.cameras import Camera
 from posesplat.kernels.splatting import View
 
 _MAD_TO_SIGMA = 1.4826
+_SECOND_DIFFERENCE = 6.0
+"""Variance of a - 2 b + c in that of each."""
+_QUARTILE_OF_TWO_SQUARES = 0.575
+"""Lower quartile of the sum of two squared standard normal variables, 2 ln 4/3."""
 _LEAST_RANGE = 1.1
 """Ratio of the largest to the smallest squared depth below which growth with depth cannot be told from chance."""
 
@@ -81,6 +85,50 @@ def depth_noise(residuals: Float[np.ndarray, " n"], depths: Float[np.ndarray, " 
         return DepthNoise(max(float(np.median(spreads)), floor), 0.0)
     offset = max(float(offset), 0.1 * float(spreads.mean()), floor)
     return DepthNoise(offset, float(slope) / offset)
+
+
+def normal_noise(view: View, scale: DepthNoise, spacing_px: int = 12) -> Float[np.ndarray, "6 6"]:
+    """What noise in the map's normals adds to the information of one depth residual, on average over the view.
+
+    A bare wall in a map made from noisy depth is bumpy. Moved along itself it seems to meet resistance, but the bumps
+    are not in the observation: that part of a Gauss-Newton matrix holds no information. (In regression: errors in
+    variables.) The noise is read off second differences of normals far enough apart to be independent, which vanish
+    on planes and nearly so on evenly curved surfaces; their lower quartile, since others span edges.
+
+    Args:
+        view: rendered planes.
+        scale: by how much residuals are divided, scale.sigma (1 + scale.growth z^2).
+        spacing_px: distance of independent normals.
+
+    Returns:
+        Mean over the view of E[j j^T], j being the noise of a residual's derivative; zeros for a view too small.
+    """
+    assert view.planes is not None
+    pick = (slice(spacing_px // 2, None, spacing_px), slice(spacing_px // 2, None, spacing_px))
+    planes, rays = view.planes[pick].astype(np.float64), view.camera.rays(spacing_px)
+    inverse = np.einsum("hwk,hwk->hw", planes, rays)
+    clean = (view.alpha[pick] >= 0.5) & (inverse > 1e-6)
+    normals = planes / np.maximum(np.linalg.norm(planes, axis=2, keepdims=True), 1e-12)
+    squares = []
+    for values, valid in ((normals, clean), (normals.swapaxes(0, 1), clean.T)):
+        bend = values[:-2] - 2.0 * values[1:-1] + values[2:]
+        squares.append((bend**2).sum(axis=2)[valid[:-2] & valid[1:-1] & valid[2:]])
+    found = np.concatenate(squares)
+    if len(found) < 20:
+        return np.zeros((6, 6))
+    variance = float(np.quantile(found, 0.25)) / (_SECOND_DIFFERENCE * _QUARTILE_OF_TWO_SQUARES)
+    depths = 1.0 / inverse[clean]
+    points, tangential = rays[clean] * depths[:, None], np.eye(3) - normals[clean][:, :, None] * normals[clean][:, None]
+    motion = np.concatenate([_cross_matrices(points), np.broadcast_to(np.eye(3), tangential.shape)], axis=1)
+    units = variance / (scale.sigma * (1.0 + scale.growth * depths**2)) ** 2
+    return np.asarray(np.einsum("n,nai,nij,nbj->ab", units, motion, tangential, motion) / len(depths))
+
+
+def _cross_matrices(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 3"]:
+    """Matrices [v]_x with [v]_x w = v x w."""
+    x, y, z = vectors.T
+    zero = np.zeros_like(x)
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
 
 
 def _spread(values: Float[np.ndarray, " n"]) -> float:

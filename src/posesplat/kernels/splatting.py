@@ -20,8 +20,8 @@ from posesplat.kernels.threads import thread_count
 NEAR = 0.01
 """Gaussians whose centre is nearer than this (in units of the world) are not drawn, as in gsplat."""
 
-BLOCK_PX = 32
-"""Side of the pixel blocks over which looked-up gradients are split."""
+BLOCK_PX: int = _kernels.LOOKUP_BLOCK
+"""Side of the pixel blocks over which looked-up sums are split."""
 
 
 class Scene:
@@ -95,6 +95,8 @@ class NormalEquations:
     """Sum of the second derivatives of the robust cost, with which its true Hessian would be formed."""
     block_gradients: Float[np.ndarray, "rows columns d"] | None = None
     """The gradient split over blocks of pixels, for a covariance that respects correlated pixels."""
+    block_hessians: Float[np.ndarray, "rows columns t"] | None = None
+    """The matrix split likewise, its upper triangle row by row."""
 
     def newton_ratio(self, least: float) -> float:
         """True Hessian over ``hessian``, at least ``least``; below 1 because a robust cost flattens out.
@@ -296,7 +298,7 @@ def lookup(
         threads: see :func:`posesplat.kernels.threads.thread_count`.
 
     Returns:
-        Sums of the depth term (6 unknowns) and of the channel term (8 unknowns), with block gradients.
+        Sums of the depth term (6 unknowns) and of the channel term (8 unknowns), split over blocks of pixels too.
     """
     rotation, centre = _pose_arguments(cam_from_world)
     depth_sums, channel_sums = _kernels.lookup(
@@ -318,10 +320,8 @@ def lookup(
         thread_count(threads),
     )
     for sums, blocked in ((depth_sums, camera), (channel_sums, frozen.view.camera)):
-        gradients = sums["block_gradients"]
-        if len(gradients):
-            columns = -(-blocked.width // BLOCK_PX)
-            sums["block_gradients"] = gradients.reshape(-1, columns, gradients.shape[1])
-        else:
-            sums["block_gradients"] = None
+        columns = -(-blocked.width // BLOCK_PX)
+        for name in ("block_gradients", "block_hessians"):
+            split = sums[name]
+            sums[name] = split.reshape(-1, columns, split.shape[1]) if len(split) else None
     return NormalEquations(**depth_sums), NormalEquations(**channel_sums)

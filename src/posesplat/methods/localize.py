@@ -12,12 +12,13 @@ import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.agreement import AgreementRule, measure_agreement
+from posesplat.align.fine import Refinement
 from posesplat.align.global_start import depth_starts, keypoint_starts
 from posesplat.align.gsplatloc import GsplatlocOptions, gsplatloc_refine
 from posesplat.align.keypoints import KeypointIndex
 from posesplat.align.least_squares import State
 from posesplat.align.pyramid import MapPyramid, QueryLevel, query_pyramid, softened
-from posesplat.align.refine import Refinement, RefineOptions, coarse_cost, refine
+from posesplat.align.refine import RefineOptions, coarse_cost, refine
 from posesplat.align.viewpoints import map_views
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.splat_map import SplatMap
