@@ -143,7 +143,7 @@ def test_the_scales_end_at_the_noise_of_the_sensor() -> None:
     frame = wall.render(SMALL, wall.default_view)
     noisy = rooms.kinect_noise(frame, 0, SENSOR)
     found = refined(single_frame_map(frame, wall.default_view), query_pyramid(noisy), wall.default_view)
-    sigma = found.scales.depth / found.noise_ratio * (1 + found.scales.growth * 2.5**2)
+    sigma = found.scales.depth / found.options.noise_ratio * (1 + found.scales.growth * 2.5**2)
     # Read from 300 residuals, whose robust spread is known to 5 %.
     assert sigma == pytest.approx(0.0012 * 2.5**2, rel=0.2)
 

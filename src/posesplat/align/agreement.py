@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import RigidTransform
 
-from posesplat.align.noise import channel_residuals, depth_residuals
+from posesplat.align.noise import channel_residuals, depth_residuals, sample_step
 from posesplat.align.pyramid import QueryLevel
 from posesplat.kernels.splatting import View
 
-_STEP = 4
+_SAMPLES = 4800
+"""Pixels of the observation, or of the view, that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,16 @@ class Agreement:
 
 def measure_agreement(view: View, query: QueryLevel, pose: RigidTransform, rule: AgreementRule) -> Agreement:
     """Compare an observation at a pose with a view rendered near it, whatever the robust scales of a refinement."""
+    on_view = sample_step(view.camera, _SAMPLES)
     if query.depth is not None:
-        residuals, depths = depth_residuals(view, query, pose, _STEP, gate=1e-3)
-        observed = int((query.depth[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP] > 0).sum())
+        step = sample_step(query.camera, _SAMPLES)
+        residuals, depths = depth_residuals(view, query, pose, step, gate=1e-3)
+        observed = int((query.depth[step // 2 :: step, step // 2 :: step] > 0).sum())
         agree = np.abs(residuals) <= rule.tolerance_m + rule.relative_tolerance * depths
         fraction, needed, what = float(agree.mean()) if len(agree) else 0.0, rule.min_inlier_fraction, "depths"
     else:
-        rendered, seen = channel_residuals(view, query, pose, _STEP, gate=1e-2)
-        observed = view.alpha[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP].size
+        rendered, seen = channel_residuals(view, query, pose, on_view, gate=1e-2)
+        observed = view.alpha[on_view // 2 :: on_view, on_view // 2 :: on_view].size
         agree = rendered
         fraction, needed, what = _correlation(rendered, seen), rule.min_correlation, "grey values"
     overlap = len(agree) / observed if observed else 0.0
@@ -69,7 +72,7 @@ def measure_agreement(view: View, query: QueryLevel, pose: RigidTransform, rule:
             f"{needed:.2f} are needed."
         )
     if not refusal and query.depth is not None and query.channels is not None and view.channels is not None:
-        correlation = _correlation(*channel_residuals(view, query, pose, _STEP, gate=1e-2))
+        correlation = _correlation(*channel_residuals(view, query, pose, on_view, gate=1e-2))
         if correlation < rule.min_joint_correlation:
             refusal = (
                 "The map's depth agrees with the frame but its colours do not: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +31,7 @@ class Regions:
         size = len(term.gradient)
         if term.block_gradients is None or term.block_hessians is None:
             return Regions(np.zeros((0, size)), np.zeros((0, size, size)))
-        region = _region_of(*term.block_gradients.shape[:2])
-        gradients, triangles = (
-            np.stack([np.bincount(region, column, _REGIONS**2) for column in blocks.reshape(len(region), -1).T], axis=1)
-            for blocks in (term.block_gradients, term.block_hessians)
-        )
+        gradients, triangles = _summed(term.block_gradients), _summed(term.block_hessians)
         hessians = np.zeros((len(triangles), size, size))
         upper = np.triu_indices(size)
         hessians[:, upper[0], upper[1]] = hessians[:, upper[1], upper[0]] = triangles
@@ -63,11 +60,19 @@ class Regions:
         return Regions(self.gradients + other.gradients, self.hessians + other.hessians)
 
 
-def _region_of(rows: int, columns: int) -> np.ndarray:
-    """The region of each block, row by row; regions are about square."""
+def _summed(blocks: Float[np.ndarray, "rows columns k"]) -> Float[np.ndarray, "g k"]:
+    """Sums over the blocks of each region."""
+    rows, columns, size = blocks.shape
+    return np.asarray(_membership(rows, columns) @ blocks.reshape(rows * columns, size))
+
+
+@functools.cache
+def _membership(rows: int, columns: int) -> Float[np.ndarray, "g blocks"]:
+    """1 where a block belongs to a region; regions are about square."""
     side = max(rows, columns, 1)
     row, column = (np.arange(n) * min(_REGIONS, side) // side for n in (rows, columns))
-    return np.asarray((row[:, None] * _REGIONS + column).ravel())
+    region = (row[:, None] * _REGIONS + column).ravel()
+    return np.asarray(np.arange(_REGIONS**2)[:, None] == region, dtype=np.float64)
 
 
 def gradient_scatter(term: NormalEquations) -> Float[np.ndarray, "d d"]:
@@ -75,7 +80,10 @@ def gradient_scatter(term: NormalEquations) -> Float[np.ndarray, "d d"]:
 
     Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, 2015, equation 11.
     """
-    used = Regions.of(term).used().gradients
+    if term.block_gradients is None:
+        return np.zeros_like(term.hessian)
+    sums = _summed(term.block_gradients)
+    used = sums[np.abs(sums).max(axis=1) > 0]
     count, unknowns = used.shape
     if count <= unknowns + 1:
         return np.zeros_like(term.hessian)

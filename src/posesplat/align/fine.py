@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.covariance import Regions, information_weight, jackknife
+from posesplat.align.exposure import fitted_exposure
 from posesplat.align.least_squares import Objective, State, solve_step, weighted
 from posesplat.align.noise import (
     DepthNoise,
@@ -17,16 +18,17 @@ from posesplat.align.noise import (
     depth_noise,
     depth_residuals,
     normal_noise,
+    sample_step,
 )
 from posesplat.align.pyramid import QueryLevel
 from posesplat.geometry import poses
 from posesplat.kernels.splatting import FrozenView, NormalEquations, RobustTerm, View, lookup
 from posesplat.render.cpu import CpuRenderer
 
-_MAP_BIAS = 0.006
+_MAP_BIAS = 0.007
 """Displacement of a map made from noisy depth, in standard deviations of that depth; measured on synthetic rooms."""
 
-_COLOUR_BIAS_PX = 0.012
+_COLOUR_BIAS_PX = 0.0025
 """Error of registering colours that averaging does not remove, in pixels; measured on synthetic rooms."""
 
 _GATE_RATIO = 10.0
@@ -66,8 +68,8 @@ class FineOptions:
     """The same for colour, which the map's discs have blurred."""
     short_step_px: float = 0.1
     """Steps below this are short, in pixels at unit depth."""
-    noise_step: int = 4
-    """Pixel stride of the residuals from which the noise is read."""
+    noise_samples: int = 2400
+    """Residuals from which the noise is read."""
     min_step_px: float = 5e-3
     """The steps end when one moves nothing by more than this, in pixels at unit depth; the next would be some ten times
     shorter."""
@@ -112,18 +114,18 @@ class Scales:
         """
         depth, growth, channel, settled = self.depth, self.growth, self.channel, True
         if query.has_depth:
-            residuals, depths = depth_residuals(view, query.depth, state.cam_from_world, options.noise_step, gate)
+            step = sample_step(query.depth.camera, options.noise_samples)
+            residuals, depths = depth_residuals(view, query.depth, state.cam_from_world, step, gate)
             noise = depth_noise(residuals, depths, options.min_scale_m / options.noise_ratio)
             wanted = max(options.noise_ratio * noise.sigma, options.min_scale_m)
             slowest = max(0.1 * self.depth, min(options.motion_ratio * moved_m, self.depth))
             depth, growth = max(wanted, slowest), noise.growth
             settled = depth <= 1.01 * wanted
         if options.use_channels and query.image.channels is not None:
-            rendered, seen = channel_residuals(
-                view, query.image, state.cam_from_world, 2 * options.noise_step, options.channel_gate
-            )
+            step = sample_step(view.camera, options.noise_samples)
+            rendered, seen = channel_residuals(view, query.image, state.cam_from_world, step, options.channel_gate)
             wanted = options.noise_ratio * channel_noise(state.gain * rendered + np.float32(state.bias), seen)
-            channel = max(wanted, 0.5 * self.channel)
+            channel = max(wanted, 0.25 * self.channel)
             settled = settled and channel <= 1.01 * wanted
         return Scales(depth, growth, channel), settled
 
@@ -140,11 +142,19 @@ class Refinement:
     least_newton_ratio: float
     scales: Scales
     """Robust scales of the last step."""
-    noise_ratio: float
-    """Those scales in standard deviations of the residuals."""
+    options: FineOptions
     view: View
     """The last rendered view."""
     evaluations: int
+    query: FineQuery
+    gate: float
+    """Gate of depth in the last view."""
+
+    def cost_at(self, cam_from_world: RigidTransform, threads: int | None = None) -> float:
+        """What the last steps minimise, at another pose: robust cost against the last view, same scales and weights."""
+        state = replace(self.state, cam_from_world=cam_from_world)
+        sums = sums_of(FrozenView(self.view), self.query, state, self.scales, self.gate, self.options, True, threads)
+        return weighted(*sums, self.depth_weight, self.channel_weight).cost
 
     @property
     def median_depth(self) -> float:
@@ -174,7 +184,7 @@ class Refinement:
             return None
         depth = self.median_depth
         depth_share, channel_share = information / max(float(information.sum()), 1e-300)
-        depth_sigma = self.scales.depth / self.noise_ratio * (1.0 + self.scales.growth * depth**2)
+        depth_sigma = self.scales.depth / self.options.noise_ratio * (1.0 + self.scales.growth * depth**2)
         variance = (depth_share * _MAP_BIAS * depth_sigma) ** 2
         variance += (channel_share * _COLOUR_BIAS_PX * depth / self.view.camera.fx) ** 2
         return covariance + variance * np.diag([depth**-2.0] * 3 + [1.0] * 3)
@@ -197,11 +207,13 @@ def converge(
         view = renderer.planes(query.image.camera, state.cam_from_world)
         frozen, gate, depth = FrozenView(view), _gate(view, options), median_depth(view)
         rendered_at, settled, moved_px, weights = state.cam_from_world, False, np.inf, (1.0, 1.0)
+        if with_channels and state.gain == 1.0 and state.bias == 0.0:
+            state = _exposed(view, query.image, state, options)
         for _ in range(options.iterations):
             last = settled and moved_px < options.short_step_px
             if not settled:
                 scales, settled = scales.followed(view, query, state, moved_m, gate, options)
-            depth_sums, channel_sums = _sums(frozen, query, state, scales, gate, options, last, threads)
+            depth_sums, channel_sums = sums_of(frozen, query, state, scales, gate, options, last, threads)
             # While the scales still fall, a flat robust cost must not make the steps long.
             least = options.least_newton_ratio if settled else 0.5
             if depth_sums is not None and channel_sums is not None:
@@ -216,7 +228,14 @@ def converge(
                 break
         if _largest_change(state.cam_from_world, rendered_at) < options.render_again_px * pixel:
             break
-    return Refinement(state, objective, *weights, least, scales, options.noise_ratio, view, evaluations)
+    return Refinement(state, objective, *weights, least, scales, options, view, evaluations, query, gate)
+
+
+def _exposed(view: View, query: QueryLevel, state: State, options: FineOptions) -> State:
+    """The state with an exposure that fits what the view shows."""
+    step = sample_step(view.camera, options.noise_samples)
+    samples = channel_residuals(view, query, state.cam_from_world, step, options.channel_gate)
+    return State(state.cam_from_world, *fitted_exposure(*samples))
 
 
 def _has_last(options: FineOptions, with_channels: bool, query: FineQuery) -> bool:
@@ -226,7 +245,7 @@ def _has_last(options: FineOptions, with_channels: bool, query: FineQuery) -> bo
     )
 
 
-def _sums(
+def sums_of(
     frozen: FrozenView,
     query: FineQuery,
     state: State,

@@ -29,6 +29,11 @@ class DepthNoise:
     growth: float
 
 
+def sample_step(camera: Camera, samples: int) -> int:
+    """Pixel stride in x and y that leaves about so many pixels of an image."""
+    return max(1, round((camera.width * camera.height / samples) ** 0.5))
+
+
 def depth_residuals(
     view: View, query: QueryLevel, query_pose: RigidTransform, step: int, gate: float
 ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:

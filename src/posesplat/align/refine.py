@@ -75,13 +75,13 @@ def refine(
         depth_leads = query[0].depth is not None
         leading = [replace(level, channels=None, gradients=None) for level in query] if depth_leads else query
         near = converge(map_levels[1], FineQuery(leading[1], leading[1]), start, options.near, 0, threads)
-        state, evaluations = near.state, near.evaluations
-        if measure_agreement(near.view, leading[1], state.cam_from_world, options.near_rule).refusal:
+        state, evaluations, view = near.state, near.evaluations, near.view
+        if measure_agreement(view, leading[1], state.cam_from_world, options.near_rule).refusal:
             state, spent = _searched(map_levels, leading, start, options, threads)
             evaluations += spent
+            view = map_levels[1].planes(query[1].camera, state.cam_from_world)
         if depth_leads and query[0].channels is not None:
             # Where depth lets the camera slide, colour needs its own way from coarse to fine.
-            view = map_levels[1].planes(query[1].camera, state.cam_from_world)
             colour = replace(query[1], depth=None)
             if measure_agreement(view, colour, state.cam_from_world, options.near_rule).refusal:
                 state, spent = _searched(map_levels, query, state, options, threads)

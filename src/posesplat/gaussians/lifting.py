@@ -140,13 +140,13 @@ def lift(
             f"Frame {frame.name!r}: no pixel gives a surface; got {int((frame.depth > 0).sum())} measured pixels. "
             "Check the depth image, its scale (metres) and the camera."
         )
-    rows, columns, depth, rays, cosine = rows[keep], columns[keep], depth[keep], rays[keep], cosine[keep]
+    rows, columns, depth, rays = rows[keep], columns[keep], depth[keep], rays[keep]
     normals = -planes[keep] / length[keep, None]
-    sigma = options.spread * stride * depth / camera.fx
+    orientation, spreads = _discs(normals, rays, depth, camera, options.spread * stride)
     gaussians = Gaussians(
         means_in_world=(rays * depth[:, None]).astype(np.float32),
-        quats_wxyz=_disc_orientation(normals, rays).as_quat(scalar_first=True).astype(np.float32),
-        scales=np.stack([sigma / cosine, sigma, options.flatness * sigma], axis=1).astype(np.float32),
+        quats_wxyz=orientation.as_quat(scalar_first=True).astype(np.float32),
+        scales=np.column_stack([spreads, options.flatness * spreads[:, 1]]).astype(np.float32),
         opacities=np.ones(len(depth), dtype=np.float32),
         colors=None if frame.image is None else smoothed_colors(frame.image, stride)[rows, columns],
         normals_in_world=normals.astype(np.float32),
@@ -155,15 +155,33 @@ def lift(
     return LiftedGaussians(gaussians, np.stack([rows, columns], axis=1), errors)
 
 
-def _disc_orientation(normals: Float[np.ndarray, "n 3"], rays: Float[np.ndarray, "n 3"]) -> Rotation:
-    """Axes (direction of the tilt, across it, normal) as rotations."""
-    along = rays - np.sum(rays * normals, axis=1, keepdims=True) * normals
-    size = np.linalg.norm(along, axis=1, keepdims=True)
-    facing = size[:, 0] < 1e-6
-    fallback = np.cross(normals, np.array([0.0, 1.0, 0.0]))
-    along = np.where(facing[:, None], fallback, along)
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    return Rotation.from_matrix(np.stack([along, np.cross(normals, along), normals], axis=2))
+def _discs(
+    normals: Float[np.ndarray, "n 3"],
+    rays: Float[np.ndarray, "n 3"],
+    depth: Float[np.ndarray, " n"],
+    camera: Camera,
+    sigma_px: float,
+) -> tuple[Rotation, Float[np.ndarray, "n 2"]]:
+    """Discs in the local planes that the camera sees as circles of one size: axes (longer, shorter, normal), lengths.
+
+    Were some larger on the screen than their neighbours, these would count for more, and the picture that the map
+    renders would be shifted towards them. With the derivative A of the projection along two tangents, the covariance
+    in the plane is sigma^2 (A^T A)^-1.
+    """
+    helper = np.where(np.abs(normals[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    first = np.cross(helper, normals)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(normals, first)
+    focal = np.array([camera.fx, camera.fy])
+    along = [(axis[:, :2] - rays[:, :2] * axis[:, 2:]) * focal / depth[:, None] for axis in (first, second)]
+    a, b, c = (np.sum(along[i] * along[j], axis=1) for i, j in ((0, 0), (0, 1), (1, 1)))
+    middle, spread = 0.5 * (a + c), np.hypot(0.5 * (a - c), b)
+    angle = 0.5 * np.arctan2(2.0 * b, a - c) + 0.5 * np.pi  # of the direction that shrinks most on the screen
+    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    longer = cosine * first + sine * second
+    orientation = Rotation.from_matrix(np.stack([longer, np.cross(normals, longer), normals], axis=2))
+    least = np.maximum(middle - spread, 1e-9 * middle)
+    return orientation, sigma_px / np.sqrt(np.column_stack([least, middle + spread]))
 
 
 def smoothed_colors(image: np.ndarray, stride: int) -> Float32[np.ndarray, "h w 3"]:

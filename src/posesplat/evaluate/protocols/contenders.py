@@ -73,6 +73,7 @@ def ours(objective: ObjectiveName, name: str, threads: int | None = None, start:
 
     def prepare(reference: Reference) -> Locate:
         localizer = Localizer(reference.scene, LocalizeOptions(objective=objective, threads=threads))
+        localizer.prepare(reference.frames[0])
 
         def locate(query: Query) -> PoseEstimate:
             frame = replace(query.frame, depth=None) if objective == "colour" else query.frame
