@@ -56,7 +56,7 @@ class FineOptions:
     know the way must not become outliers."""
     gate: float = 1e-4
     """Largest relative variance of inverse depth within a pixel that counts as one surface."""
-    least_gate: float = 5e-6
+    least_gate: float = 1e-6
     """Smallest such gate; a map whose surfaces are smoother than noisy ones gets a gate between the two."""
     channel_gate: float = 1e-3
     """The same for colour."""
@@ -161,6 +161,14 @@ class Refinement:
         """Median depth of the rendered surface, in the unit of the world."""
         return median_depth(self.view)
 
+    @property
+    def relative_noise(self) -> float:
+        """Standard deviation of the depth residuals at the median depth, relative to it; infinite without depth."""
+        if not self.query.has_depth:
+            return float("inf")
+        depth = self.median_depth
+        return self.scales.depth / self.options.noise_ratio * (1.0 + self.scales.growth * depth**2) / depth
+
     def covariance(self) -> Float[np.ndarray, "6 6"] | None:
         """Covariance of the pose (left perturbation; rad, metres); None when the pose is not determined.
 
@@ -184,8 +192,7 @@ class Refinement:
             return None
         depth = self.median_depth
         depth_share, channel_share = information / max(float(information.sum()), 1e-300)
-        depth_sigma = self.scales.depth / self.options.noise_ratio * (1.0 + self.scales.growth * depth**2)
-        variance = (depth_share * _MAP_BIAS * depth_sigma) ** 2
+        variance = (depth_share * _MAP_BIAS * self.relative_noise * depth) ** 2 if self.query.has_depth else 0.0
         variance += (channel_share * _COLOUR_BIAS_PX * depth / self.view.camera.fx) ** 2
         return covariance + variance * np.diag([depth**-2.0] * 3 + [1.0] * 3)
 

@@ -33,6 +33,9 @@ _HALVED_WIDTH = 480
 """Depth of images at least this wide is compared at half size: that averages its noise in a quarter of the time."""
 
 
+_CLEAN = 3e-4
+"""Relative noise of depth below which halving loses more at edges than it gains."""
+
 _NEAR_RULE = AgreementRule(
     tolerance_m=0.01, relative_tolerance=0.01, min_inlier_fraction=0.75, min_overlap=0.4, min_correlation=0.8
 )
@@ -86,13 +89,14 @@ def refine(
             if measure_agreement(view, colour, state.cam_from_world, options.near_rule).refusal:
                 state, spent = _searched(map_levels, query, state, options, threads)
                 evaluations += spent
-    return converge(map_levels[0], _fine(query), state, options, evaluations, threads)
-
-
-def _fine(query: Sequence[QueryLevel]) -> FineQuery:
-    """The sizes at which the fine steps compare; without an image everything is done at half size."""
-    depth = query[1] if query[0].camera.width >= _HALVED_WIDTH else query[0]
-    return FineQuery(depth, depth if query[0].channels is None else query[0])
+    image = query[0] if query[0].channels is not None else None
+    halves = query[0].depth is not None and query[0].camera.width >= _HALVED_WIDTH
+    depth = query[1] if halves else query[0]
+    found = converge(map_levels[0], FineQuery(depth, image or depth), state, options, evaluations, threads)
+    if halves and found.relative_noise < _CLEAN:
+        whole = FineQuery(query[0], query[0])
+        found = converge(map_levels[0], whole, found.state, options, found.evaluations, threads)
+    return found
 
 
 def _searched(
