@@ -109,27 +109,31 @@ class MapPyramid:
         self.renderers = [CpuRenderer(part, channels, seen_from, threads) for part in coarse]
 
     def blur_px(self, camera: Camera, cam_from_world: RigidTransform) -> float:
-        """Standard deviation in pixels by which discs of one colour each blur the texture they were made from.
-
-        Maps that were trained to render sharp images do not blur: their colours make up for it.
-        """
-        gaussians = self.renderers[0].gaussians
-        if not is_surface_map(gaussians):
-            return 0.0
-        every = slice(None, None, max(len(gaussians) // 5000, 1))
-        matrix = cam_from_world.as_matrix()
-        points = gaussians.means_in_world[every] @ matrix[:3, :3].T + matrix[:3, 3]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pixels = camera.project(points)
-        inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < camera.width) & (pixels[:, 1] < camera.height)
-        if not inside.any():
-            return 0.0
-        sigma = np.median(gaussians.scales, axis=1)[every][inside] * camera.fx / points[inside, 2]
-        # A quarter more variance from the smoothing before sampling, and the renderer's own blur of 0.3 px^2.
-        return round(float(np.sqrt(1.25 * np.median(sigma) ** 2 + 0.3)), 1)
+        """See :func:`disc_blur_px`."""
+        return disc_blur_px(self.renderers[0].gaussians, camera, cam_from_world)
 
     def __getitem__(self, level: int) -> CpuRenderer:
         return self.renderers[min(level, len(self.renderers) - 1)]
+
+
+def disc_blur_px(gaussians: Gaussians, camera: Camera, cam_from_world: RigidTransform) -> float:
+    """Standard deviation in pixels by which discs of one colour each blur the texture they were made from.
+
+    Maps that were trained to render sharp images do not blur: their colours make up for it.
+    """
+    if not is_surface_map(gaussians):
+        return 0.0
+    every = slice(None, None, max(len(gaussians) // 5000, 1))
+    matrix = cam_from_world.as_matrix()
+    points = gaussians.means_in_world[every] @ matrix[:3, :3].T + matrix[:3, 3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixels = camera.project(points)
+    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < camera.width) & (pixels[:, 1] < camera.height)
+    if not inside.any():
+        return 0.0
+    sigma = np.median(gaussians.scales, axis=1)[every][inside] * camera.fx / points[inside, 2]
+    # A quarter more variance from the smoothing before sampling, and the renderer's own blur of 0.3 px^2.
+    return round(float(np.sqrt(1.25 * np.median(sigma) ** 2 + 0.3)), 1)
 
 
 def is_surface_map(gaussians: Gaussians) -> bool:

@@ -26,6 +26,8 @@ class MapView:
     """Pose of the view."""
     name: str = ""
     """Usually the frame's name."""
+    given_cam_from_world: RigidTransform | None = None
+    """The pose as it was given, where the map contradicted it and holds the frame elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,13 @@ class SplatMap:
         """Write a splat PLY; the views travel in its header comments."""
         comments = [f"posesplat metric {json.dumps(self.metric)}"]
         for view in self.views:
-            pose = np.asarray(view.cam_from_world.as_matrix())[:3].ravel().tolist()
-            record = {"name": view.name, "camera": view.camera.to_json(), "cam_from_world": pose}
+            record = {
+                "name": view.name,
+                "camera": view.camera.to_json(),
+                "cam_from_world": _numbers(view.cam_from_world),
+            }
+            if view.given_cam_from_world is not None:
+                record["given_cam_from_world"] = _numbers(view.given_cam_from_world)
             comments.append(_COMMENT + json.dumps(record))
         write_ply(path, self.gaussians, comments)
 
@@ -63,11 +70,22 @@ class SplatMap:
                 try:
                     record = json.loads(comment.removeprefix(_COMMENT))
                     camera = {name: record["camera"][name] for name in ("fx", "fy", "cx", "cy", "width", "height")}
-                    matrix = np.vstack([np.reshape(record["cam_from_world"], (3, 4)), [0.0, 0.0, 0.0, 1.0]])
-                    views.append(MapView(Camera(**camera), RigidTransform.from_matrix(matrix), record["name"]))
+                    given = record.get("given_cam_from_world")
+                    given = None if given is None else _pose(given)
+                    views.append(MapView(Camera(**camera), _pose(record["cam_from_world"]), record["name"], given))
                 except (KeyError, ValueError, TypeError) as error:
                     raise ValueError(
                         f"{path}: view comments must be what SplatMap.save writes; got {comment!r} ({error}). "
                         "Remove the comment or build the map again."
                     ) from error
         return SplatMap(read_ply(path), tuple(views), metric)
+
+
+def _numbers(pose: RigidTransform) -> list[float]:
+    """The upper three rows of a pose's matrix."""
+    numbers: list[float] = np.asarray(pose.as_matrix())[:3].ravel().tolist()
+    return numbers
+
+
+def _pose(numbers: list[float]) -> RigidTransform:
+    return RigidTransform.from_matrix(np.vstack([np.reshape(numbers, (3, 4)), [0.0, 0.0, 0.0, 1.0]]))

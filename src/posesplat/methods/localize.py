@@ -24,6 +24,7 @@ from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.splat_map import SplatMap
 from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame
+from posesplat.methods.pose_correction import LocalWorld
 
 _LOG = logging.getLogger(__name__)
 _EQUALLY_GOOD = 1.01
@@ -72,6 +73,7 @@ class Localizer:
             raise ValueError("The map must hold Gaussians; got none. Check the file it came from.")
         self._pyramids: dict[tuple[int, bool], tuple[MapPyramid, np.ndarray]] = {}
         self._keypoints: KeypointIndex | None = None
+        self._world = LocalWorld(self.map.views)
 
     def prepare(self, frame: Frame) -> None:
         """Make ready what frames of this kind and size need of the map, so that the first is not slower than others."""
@@ -95,6 +97,7 @@ class Localizer:
         """
         began = time.perf_counter()
         use_depth, use_image = self._terms(frame)
+        start = None if start is None else self._world.to_map(start)
         if self.options.objective == "gsplatloc":
             estimate = self._gsplatloc(frame, start)
         else:
@@ -106,6 +109,8 @@ class Localizer:
                 estimate = self._refined(query, State(start), "start", guard=True)
             else:
                 estimate = self._without_start(frame, query)
+        if estimate.cam_from_world is not None:
+            estimate = estimate.replace(cam_from_world=self._world.to_world(estimate.cam_from_world))
         return estimate.replace(runtime_s=time.perf_counter() - began)
 
     def _terms(self, frame: Frame) -> tuple[bool, bool]:

@@ -17,6 +17,7 @@ from posesplat.gaussians.lifting import LiftedGaussians, LiftOptions, Surface, f
 from posesplat.gaussians.splat_map import MapView, SplatMap
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
+from posesplat.methods.pose_correction import consistent_pose
 from posesplat.render.cpu import CpuRenderer, plane_depth
 
 _LOG = logging.getLogger(__name__)
@@ -97,6 +98,9 @@ class MapOptions:
     """Gaussians nearer than the measured depth by this fraction are seen through."""
     min_violations: int = 2
     """A Gaussian is removed when at least this many frames, and more than have measured it, see through it."""
+    correct_poses: bool = True
+    """Frames whose pose contradicts the map, beyond what noise explains, enter it at the pose at which they agree.
+    Answers are still told in the world of the given poses."""
 
     def __post_init__(self) -> None:
         sizes = (self.stride, self.tolerance, self.sigmas, self.free_space_margin, self.min_violations)
@@ -135,6 +139,9 @@ class MapBuilder:
                 f"The pose of frame {frame.name!r} must be finite; got NaN or infinity. Pass None to leave it out."
             )
         lifted, surface = _lift_with_surface(frame, self.options.lift, self.threads)
+        given = cam_from_world
+        if self._fused is not None and self.options.correct_poses:
+            cam_from_world = consistent_pose(self._fused.gaussians, frame, given, self.threads)
         seen = first_sighting(lifted, surface, cam_from_world)
         if self._fused is None:
             self._fused = seen
@@ -145,7 +152,8 @@ class MapBuilder:
                     "those before it. Drop the images, or the frames without one."
                 )
             self._fused = self._merged(self._fused, seen, lifted, surface, frame, cam_from_world)
-        self.views.append(MapView(frame.camera, cam_from_world, frame.name))
+        corrected = cam_from_world is not given
+        self.views.append(MapView(frame.camera, cam_from_world, frame.name, given if corrected else None))
 
     def _merged(
         self,
