@@ -89,13 +89,25 @@ def refine(
             if measure_agreement(view, colour, state.cam_from_world, options.near_rule).refusal:
                 state, spent = _searched(map_levels, query, state, options, threads)
                 evaluations += spent
+    return refine_near(map_levels[0], query, state, options, evaluations, threads)
+
+
+def refine_near(
+    renderer: CpuRenderer,
+    query: Sequence[QueryLevel],
+    state: State,
+    options: FineOptions = FineOptions(),
+    evaluations: int = 0,
+    threads: int | None = None,
+) -> Refinement:
+    """Refine a pose that is within some centimetres and a degree: the fine steps alone."""
     image = query[0] if query[0].channels is not None else None
     halves = query[0].depth is not None and query[0].camera.width >= _HALVED_WIDTH
     depth = query[1] if halves else query[0]
-    found = converge(map_levels[0], FineQuery(depth, image or depth), state, options, evaluations, threads)
+    found = converge(renderer, FineQuery(depth, image or depth), state, options, evaluations, threads)
     if halves and found.relative_noise < _CLEAN:
         whole = FineQuery(query[0], query[0])
-        found = converge(map_levels[0], whole, found.state, options, found.evaluations, threads)
+        found = converge(renderer, whole, found.state, options, found.evaluations, threads)
     return found
 
 

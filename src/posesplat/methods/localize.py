@@ -27,9 +27,9 @@ from posesplat.geometry.frame import Frame
 from posesplat.methods.pose_correction import LocalWorld
 
 _LOG = logging.getLogger(__name__)
-_EQUALLY_GOOD = 1.01
-"""Ratio of costs up to which two poses are: interpolation changes the cost by some 0.4 % between poses that differ by
-less than their errors, and a start that is already right must not be refused."""
+_EQUALLY_GOOD = 1.05
+"""Ratio of costs up to which two poses are. Interpolation changes the cost by some 0.4 % between poses that differ by
+less than their errors, and by 2 % at the pose of a frame that is itself in the map, whose noise then fits its own."""
 
 ObjectiveName = Literal["auto", "plane", "colour", "joint", "gsplatloc"]
 

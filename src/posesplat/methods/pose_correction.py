@@ -15,9 +15,10 @@ import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.agreement import AgreementRule, measure_agreement
-from posesplat.align.fine import FineOptions, FineQuery, converge
+from posesplat.align.fine import FineOptions
 from posesplat.align.least_squares import State
 from posesplat.align.pyramid import disc_blur_px, query_pyramid, softened
+from posesplat.align.refine import refine_near
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.splat_map import MapView
 from posesplat.geometry.frame import Frame
@@ -55,12 +56,11 @@ def consistent_pose(
     query = query_pyramid(frame, use_image=with_color)
     if with_color:
         query = softened(query, disc_blur_px(scene, query[0].camera, given))
-    level = query[min(1, len(query) - 1)]
     renderer = CpuRenderer(scene, "grey" if with_color else "none", threads=threads)
-    found = converge(renderer, FineQuery(level, level), State(given), _OPTIONS, threads=threads)
+    found = refine_near(renderer, query, State(given), _OPTIONS, threads=threads)
     pose = found.state.cam_from_world
     covariance = found.covariance()
-    if covariance is None or measure_agreement(found.view, level, pose, _RULE).refusal:
+    if covariance is None or measure_agreement(found.view, query[0], pose, _RULE).refusal:
         return given
     change = log(pose * given.inv())
     if change @ np.linalg.solve(covariance, change) < _CONTRADICTION:
