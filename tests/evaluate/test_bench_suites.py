@@ -14,6 +14,7 @@ from posesplat.datasets.sequences import FrameSequence
 from posesplat.evaluate.protocols import contenders, kernel, peak_memory, refusals, rooms, sequences, speed
 from posesplat.evaluate.protocols.chain import chain_table
 from posesplat.evaluate.protocols.coverage import run as run_coverage
+from posesplat.evaluate.protocols.reference import Reference
 from posesplat.evaluate.protocols.report import Report, Row, Table
 from posesplat.evaluate.protocols.settings import Bench, Settings
 from posesplat.evaluate.protocols.suites import run_suites
@@ -128,6 +129,24 @@ def test_a_chain_adds_up_the_error_of_every_step(clip: sequences.Clip) -> None:
     distance = np.linalg.norm(clip.cam_from_world[-1].inv().translation - clip.cam_from_world[0].inv().translation)
     assert standing["failed"] == 6
     assert standing["final_mm"] == pytest.approx(1e3 * distance, rel=1e-6)
+
+
+def test_every_ordered_pair_is_one_query(clip: sequences.Clip) -> None:
+    asked: list[tuple[int, Query]] = []
+
+    def prepare(reference: Reference) -> Locate:
+        def locate(query: Query) -> PoseEstimate:
+            asked.append((id(reference.frames[0]), query))
+            return PoseEstimate(True, "", query.true)
+
+        return locate
+
+    first = replace(clip, frames=clip.frames.subset(range(3)), cam_from_world=clip.cam_from_world[:3])
+    bench = Bench(TINY, Report("localize", {}))
+    sequences.every_pair(bench, first, [Method("perfect", prepare)])
+    starts = [[pose.as_matrix().tolist() for pose in (query.start, query.true)] for _, query in asked]
+    known = [pose.as_matrix().tolist() for pose in first.cam_from_world]
+    assert sorted(starts) == sorted([known[i], known[j]] for i in range(3) for j in range(3) if i != j)
 
 
 def test_a_run_ends_at_a_gap_in_time_and_at_a_missing_pose(clip: sequences.Clip) -> None:

@@ -48,6 +48,8 @@ def run(bench: Bench) -> None:
     missing: list[tuple[str, str]] = []
     for clip in _clips(bench.settings, missing):
         frame_to_frame(bench, clip, step_methods(bench.settings))
+        if clip.name == EXACT:
+            every_pair(bench, clip, step_methods(bench.settings))
         if len(clip.frames) > KEYFRAME_STEP:
             frame_to_map(bench, clip, map_methods(bench.settings))
             bench.add(chain_table(bench, clip, chain_methods(bench.settings)))
@@ -166,6 +168,21 @@ def frame_to_frame(bench: Bench, clip: Clip, methods: Sequence[Method]) -> None:
             reference = Reference((clip.frames[index],), (poses[index],), bench.settings.threads)
             query = Query(clip.frames[index + 1], poses[index], poses[index + 1], history, "step")
             ask(methods, reference, [(number, query)], answers, advance)
+
+
+def every_pair(bench: Bench, clip: Clip, methods: Sequence[Method]) -> None:
+    """Each frame in the map of each other one, forwards and backwards: more queries of a short clip."""
+    name, poses = f"real/{clip.name}/pairs", clip.cam_from_world
+    others = len(poses) - 1
+    advance = bench.advancing(name, len(poses) * others)
+    with bench.answers(name, f"{clip.name}: each frame in the map of each other one", methods, (clip.note,)) as answers:
+        for mapped in range(len(poses)):
+            reference = Reference((clip.frames[mapped],), (poses[mapped],), bench.settings.threads)
+            queries = [
+                (mapped * others + number, Query(clip.frames[index], poses[mapped], poses[index], None, "pair"))
+                for number, index in enumerate(index for index in range(len(poses)) if index != mapped)
+            ]
+            ask(methods, reference, queries, answers, advance)
 
 
 def frame_to_map(bench: Bench, clip: Clip, methods: Sequence[Method]) -> None:
