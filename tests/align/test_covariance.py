@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posesplat.align.covariance import Regions, gradient_scatter, information_weight, jackknife
+from posesplat.align.covariance import (
+    Regions,
+    gradient_scatter,
+    information_weight,
+    jackknife,
+    least_share,
+    sum_of,
+)
 from posesplat.kernels.splatting import NormalEquations
 
 CLUSTERS, PER_CLUSTER, UNKNOWNS = 44, 30, 8
@@ -132,6 +139,20 @@ def test_what_holds_no_information_is_taken_from_every_region_in_proportion() ->
     taken = (split.hessians - less.hessians)[:, 3, 3]
     held = np.trace(split.hessians[:, 3:6, 3:6], axis1=1, axis2=2)
     np.testing.assert_allclose(taken / held, np.full(12, 1 / held.sum()))
+
+
+def test_the_least_share_is_that_of_the_poorest_direction() -> None:
+    rng = np.random.default_rng(11)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    sizes = np.array([1.0, 4.0, 9.0, 1e4, 2e4, 3e4])
+    shares = np.array([0.9, 0.5, 0.07, 1.0, 0.3, 0.8])
+    whole = Regions(np.zeros((2, 6)), np.array([0.25, 0.75])[:, None, None] * (turn * sizes @ turn.T))
+    part = Regions(np.zeros((1, 6)), (turn * (sizes * shares) @ turn.T)[None])
+    assert least_share(part, whole) == pytest.approx(0.07)
+    twice = sum_of([whole, whole])
+    assert least_share(whole, twice) == pytest.approx(0.5)
+    nothing = Regions(np.zeros((1, 6)), np.zeros((1, 6, 6)))
+    assert least_share(part, nothing) == 0.0
 
 
 def whitened(count: int, hessian: np.ndarray, ratio: float) -> np.ndarray:

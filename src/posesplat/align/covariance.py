@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +57,25 @@ class Regions:
             weight * newton_ratio * np.pad(self.hessians, ((0, 0), (0, missing), (0, missing))),
         )
 
-    def __add__(self, other: Regions) -> Regions:
-        return Regions(self.gradients + other.gradients, self.hessians + other.hessians)
+
+def sum_of(terms: Sequence[Regions]) -> Regions:
+    """Several terms as one, region by region."""
+    gradients = np.sum([term.gradients for term in terms], axis=0)
+    return Regions(gradients, np.sum([term.hessians for term in terms], axis=0))
+
+
+def least_share(part: Regions, whole: Regions) -> float:
+    """The least share of a pose direction's information that a part of it holds; 0 where there is none at all."""
+    inner, outer = (regions.hessians.sum(axis=0)[:6, :6] for regions in (part, whole))
+    diagonal = np.diag(outer)
+    if diagonal.min() <= 0:
+        return 0.0
+    scale = 1.0 / np.sqrt(diagonal)
+    values, vectors = np.linalg.eigh(outer * scale[:, None] * scale[None, :])
+    if values[0] < 1e-9:
+        return 0.0
+    whiten = scale[:, None] * vectors / np.sqrt(values)
+    return float(np.linalg.eigvalsh(whiten.T @ inner @ whiten)[0])
 
 
 def _summed(blocks: Float[np.ndarray, "rows columns k"]) -> Float[np.ndarray, "g k"]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import RigidTransform
 
-from posesplat.align.covariance import Regions, information_weight, jackknife
+from posesplat.align.covariance import Regions, information_weight, jackknife, least_share, sum_of
 from posesplat.align.exposure import fitted_exposure
 from posesplat.align.least_squares import Objective, State, solve_step, weighted
 from posesplat.align.noise import (
@@ -17,8 +17,8 @@ from posesplat.align.noise import (
     channel_residuals,
     depth_noise,
     depth_residuals,
-    normal_noise,
     sample_step,
+    spurious_information,
 )
 from posesplat.align.pyramid import QueryLevel
 from posesplat.geometry import poses
@@ -28,8 +28,11 @@ from posesplat.render.cpu import CpuRenderer
 _MAP_BIAS = 0.007
 """Displacement of a map made from noisy depth, in standard deviations of that depth; measured on synthetic rooms."""
 
-_COLOUR_BIAS_PX = 0.0025
+_COLOUR_BIAS_PX = 0.002
 """Error of registering colours that averaging does not remove, in pixels; measured on synthetic rooms."""
+
+_LEAST_SHARE = 0.1
+"""Share of a direction's apparent information below which the pose follows noise in that direction."""
 
 _GATE_RATIO = 10.0
 """Gate of depth, in medians of the map's own variance within a pixel."""
@@ -175,19 +178,20 @@ class Refinement:
         A jackknife over the regions of the image, plus what averaging over pixels cannot remove: a map made from noisy
         depth is displaced by a small share of that noise, and colour is registered to a small part of a pixel.
         """
-        regions, information = [], np.zeros(2)
+        held, informed, information = [], [], np.zeros(2)
         terms = ((self.objective.depth, self.depth_weight), (self.objective.channels, self.channel_weight))
         for index, (term, weight) in enumerate(terms):
-            if term is not None and term.block_gradients is not None:
-                split = Regions.of(term)
-                if index == 0:
-                    spurious = normal_noise(self.view, DepthNoise(self.scales.depth, self.scales.growth))
-                    split = split.without(term.weights * spurious)
-                regions.append(split.weighted(weight, term.newton_ratio(self.least_newton_ratio), 8))
-                information[index] = weight * np.trace(term.hessian[3:6, 3:6])
-        if not regions:
+            if term is None or term.block_gradients is None:
+                continue
+            split = Regions.of(term)
+            less = split.without(term.weights * self._spurious()) if index == 0 else split
+            ratio = term.newton_ratio(self.least_newton_ratio)
+            held.append(split.weighted(weight, ratio, 8))
+            informed.append(less.weighted(weight, ratio, 8))
+            information[index] = weight * np.trace(term.hessian[3:6, 3:6])
+        if not held or least_share(sum_of(informed), sum_of(held)) < _LEAST_SHARE:
             return None
-        covariance = jackknife(regions[0] + regions[1] if len(regions) == 2 else regions[0])
+        covariance = jackknife(sum_of(informed))
         if covariance is None:
             return None
         depth = self.median_depth
@@ -195,6 +199,10 @@ class Refinement:
         variance = (depth_share * _MAP_BIAS * self.relative_noise * depth) ** 2 if self.query.has_depth else 0.0
         variance += (channel_share * _COLOUR_BIAS_PX * depth / self.view.camera.fx) ** 2
         return covariance + variance * np.diag([depth**-2.0] * 3 + [1.0] * 3)
+
+    def _spurious(self) -> Float[np.ndarray, "6 6"]:
+        scale = DepthNoise(self.scales.depth, self.scales.growth)
+        return spurious_information(self.view, self.query.depth, self.state.cam_from_world, scale, self.gate)
 
 
 def converge(

@@ -12,6 +12,9 @@ from scipy.spatial.transform import RigidTransform
 from posesplat.geometry import poses
 from posesplat.kernels.splatting import NormalEquations
 
+_SINGULAR = 1e-7
+"""Eigenvalue of the matrix with unit diagonal below which a direction holds no information but rounding errors."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -80,7 +83,10 @@ def weighted(
 
 
 def solve_step(objective: Objective, damping: float) -> Float[np.ndarray, "8"]:
-    """The damped Gauss-Newton step; unknowns without information (exposure in depth-only runs) stay put."""
+    """The damped Gauss-Newton step; along directions without information nothing moves.
+
+    Such are the exposure in runs with depth only, and sliding along the wall that is all a frame sees.
+    """
     diagonal = np.diag(objective.hessian)
     active = diagonal > 1e-12 * max(float(diagonal.max()), 1e-300)
     step = np.zeros(8)
@@ -88,9 +94,10 @@ def solve_step(objective: Objective, damping: float) -> Float[np.ndarray, "8"]:
         return step
     matrix = objective.hessian[np.ix_(active, active)]
     scale = 1.0 / np.sqrt(np.diag(matrix))
-    normalised = matrix * scale[:, None] * scale[None, :]
-    normalised[np.diag_indices_from(normalised)] += damping + 1e-9
-    step[active] = -scale * np.linalg.solve(normalised, scale * objective.gradient[active])
+    values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale[None, :])
+    along = np.divide(vectors.T @ (scale * objective.gradient[active]), values + damping, where=values > _SINGULAR,
+                      out=np.zeros(len(values)))  # fmt: skip
+    step[active] = -scale * (vectors @ along)
     return step
 
 

@@ -10,13 +10,12 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.pyramid import QueryLevel
 from posesplat.geometry.cameras import Camera
+from posesplat.kernels.plane_fit import fit_planes
 from posesplat.kernels.splatting import View
 
 _MAD_TO_SIGMA = 1.4826
-_SECOND_DIFFERENCE = 6.0
-"""Variance of a - 2 b + c in that of each."""
-_QUARTILE_OF_TWO_SQUARES = 0.575
-"""Lower quartile of the sum of two squared standard normal variables, 2 ln 4/3."""
+_NORMAL_RADIUS = 3
+"""Half window of the observation's own normals, in pixels of its level."""
 _LEAST_RANGE = 1.1
 """Ratio of the largest to the smallest squared depth below which growth with depth cannot be told from chance."""
 
@@ -37,21 +36,37 @@ def sample_step(camera: Camera, samples: int) -> int:
 def depth_residuals(
     view: View, query: QueryLevel, query_pose: RigidTransform, step: int, gate: float
 ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
-    """Signed distances of strided query points to the rendered planes, and the planes' depths there, both in metres.
+    """Signed distances of strided query points to the rendered planes, and the planes' depths there, both in metres."""
+    matched = _matched(view, query, query_pose, step, gate)
+    relative = np.einsum("nk,nk->n", matched.planes, matched.points)
+    residuals = (1.0 - relative) / np.sqrt(np.einsum("nk,nk->n", matched.planes, matched.planes))
+    return residuals, matched.depths / np.maximum(relative, 1e-3)
 
-    The plane of the nearest view pixel stands for the interpolated one: exact where neighbours share a plane.
-    """
+
+@dataclass(frozen=True)
+class _Matched:
+    """Strided points of a query that fall on one clean surface of a view, in the view's camera."""
+
+    points: Float32[np.ndarray, "n 3"]
+    depths: Float32[np.ndarray, " n"]
+    """Depths of the points in the query's own camera."""
+    planes: Float32[np.ndarray, "n 3"]
+    """Plane of the nearest pixel, which stands for the interpolated one: exact where neighbours share a plane."""
+    rows: Int[np.ndarray, " n"]
+    columns: Int[np.ndarray, " n"]
+    """Where the points are in the query."""
+
+
+def _matched(view: View, query: QueryLevel, query_pose: RigidTransform, step: int, gate: float) -> _Matched:
     assert query.depth is not None and view.planes is not None and view.variance is not None
     z = query.depth[step // 2 :: step, step // 2 :: step]
     measured = z > 0
-    z = z[measured]
-    points = _moved(query.camera.rays(step)[measured] * z[:, None], view.cam_from_world, query_pose)
+    points = _moved(query.camera.rays(step)[measured] * z[measured][:, None], view.cam_from_world, query_pose)
     rows, columns, inside = _pixels(points, view.camera)
     clean = (view.alpha[rows, columns] >= 0.5) & (view.variance[rows, columns] <= gate)
+    own_rows, own_columns = (step // 2 + step * index[inside][clean] for index in np.nonzero(measured))
     planes = view.planes[rows[clean], columns[clean]]
-    relative = np.einsum("nk,nk->n", planes, points[inside][clean])
-    residuals = (1.0 - relative) / np.sqrt(np.einsum("nk,nk->n", planes, planes))
-    return residuals, z[inside][clean] / np.maximum(relative, 1e-3)
+    return _Matched(points[inside][clean], z[measured][inside][clean], planes, own_rows, own_columns)
 
 
 def _moved(
@@ -92,48 +107,45 @@ def depth_noise(residuals: Float[np.ndarray, " n"], depths: Float[np.ndarray, " 
     return DepthNoise(offset, float(slope) / offset)
 
 
-def normal_noise(view: View, scale: DepthNoise, spacing_px: int = 12) -> Float[np.ndarray, "6 6"]:
-    """What noise in the map's normals adds to the information of one depth residual, on average over the view.
+def spurious_information(
+    view: View, query: QueryLevel, query_pose: RigidTransform, scale: DepthNoise, gate: float, samples: int = 4800
+) -> Float[np.ndarray, "6 6"]:
+    """What noise in the map's normals adds to the information of one depth residual, on average.
 
-    A bare wall in a map made from noisy depth is bumpy. Moved along itself it seems to meet resistance, but the bumps
-    are not in the observation: that part of a Gauss-Newton matrix holds no information. (In regression: errors in
-    variables.) The noise is read off second differences of normals far enough apart to be independent, which vanish
-    on planes and nearly so on evenly curved surfaces; their lower quartile, since others span edges.
+    A bare wall in a map made from noisy depth is bumpy. Moved along itself it seems to meet resistance, but the
+    observation has other bumps: that part of a Gauss-Newton matrix holds no information. (In regression: errors in
+    variables.) The observation's own normals tell the two apart, since their noise is independent of the map's: with n
+    the map's normals and q the observation's, E[n q^T] is what both share, and the rest of n n^T is noise.
 
     Args:
         view: rendered planes.
+        query: the observed depth.
+        query_pose: its cam_from_world.
         scale: by how much residuals are divided, scale.sigma (1 + scale.growth z^2).
-        spacing_px: distance of independent normals.
+        gate: see :class:`posesplat.kernels.splatting.RobustTerm`.
+        samples: about so many points are looked at.
 
     Returns:
-        Mean over the view of E[j j^T], j being the noise of a residual's derivative; zeros for a view too small.
+        Mean of j j^T - (j k^T + k j^T) / 2, with the derivatives j of residuals to the map's planes and k to the
+        observation's, for a left perturbation of the view; zeros where there are too few points.
     """
-    assert view.planes is not None
-    pick = (slice(spacing_px // 2, None, spacing_px), slice(spacing_px // 2, None, spacing_px))
-    planes, rays = view.planes[pick].astype(np.float64), view.camera.rays(spacing_px)
-    inverse = np.einsum("hwk,hwk->hw", planes, rays)
-    clean = (view.alpha[pick] >= 0.5) & (inverse > 1e-6)
-    normals = planes / np.maximum(np.linalg.norm(planes, axis=2, keepdims=True), 1e-12)
-    squares = []
-    for values, valid in ((normals, clean), (normals.swapaxes(0, 1), clean.T)):
-        bend = values[:-2] - 2.0 * values[1:-1] + values[2:]
-        squares.append((bend**2).sum(axis=2)[valid[:-2] & valid[1:-1] & valid[2:]])
-    found = np.concatenate(squares)
-    if len(found) < 20:
+    assert query.depth is not None
+    matched = _matched(view, query, query_pose, sample_step(query.camera, samples), gate)
+    own = fit_planes(query.depth, query.camera, radius=_NORMAL_RADIUS).planes[matched.rows, matched.columns]
+    fitted = np.abs(own).max(axis=1, initial=0.0) > 0
+    if fitted.sum() < 100:
         return np.zeros((6, 6))
-    variance = float(np.quantile(found, 0.25)) / (_SECOND_DIFFERENCE * _QUARTILE_OF_TWO_SQUARES)
-    depths = 1.0 / inverse[clean]
-    points, tangential = rays[clean] * depths[:, None], np.eye(3) - normals[clean][:, :, None] * normals[clean][:, None]
-    motion = np.concatenate([_cross_matrices(points), np.broadcast_to(np.eye(3), tangential.shape)], axis=1)
-    units = variance / (scale.sigma * (1.0 + scale.growth * depths**2)) ** 2
-    return np.asarray(np.einsum("n,nai,nij,nbj->ab", units, motion, tangential, motion) / len(depths))
+    points, depths = matched.points[fitted].astype(np.float64), matched.depths[fitted].astype(np.float64)
+    turn = (view.cam_from_world * query_pose.inv()).rotation
+    normals = [_unit(matched.planes[fitted]), turn.apply(_unit(own[fitted]))]
+    units = 1.0 / (scale.sigma * (1.0 + scale.growth * depths**2))
+    in_map, observed = (np.concatenate([np.cross(points, n), n], axis=1) * units[:, None] for n in normals)
+    shared = in_map.T @ observed / len(points)
+    return np.asarray(in_map.T @ in_map / len(points) - 0.5 * (shared + shared.T))
 
 
-def _cross_matrices(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 3"]:
-    """Matrices [v]_x with [v]_x w = v x w."""
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+def _unit(vectors: Float32[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float64)
 
 
 def _spread(values: Float[np.ndarray, " n"]) -> float:
