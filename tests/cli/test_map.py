@@ -46,7 +46,7 @@ def test_the_table_and_json_say_what_was_made(clip: Path, tmp_path: Path, capsys
     assert main([*arguments, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["gaussians"] == len(SplatMap.load(out).gaussians)
-    assert (record["frames"], record["frames_used"]) == (1, 1)
+    assert (record["frames"], record["frames_used"], record["poses_corrected"]) == (1, 1, 0)
 
 
 def test_poses_from_a_file_replace_those_of_the_clip(

@@ -78,7 +78,7 @@ class FineOptions:
     shorter."""
     least_newton_ratio: float = 0.2
     """Longest over-relaxation of the steps on the flattened robust cost, as the inverse of this."""
-    render_again_px: float = 0.1
+    render_again_px: float = 0.4
     """The view is rendered again when the pose has moved by more than this since, in pixels at unit depth."""
 
 

@@ -90,11 +90,13 @@ def _poses(options: Options, frames: FrameSequence) -> FramePoses:
 
 def _show(options: Options, frames: FrameSequence, scene: SplatMap, seconds: float) -> None:
     megabytes = options.out.stat().st_size / 1e6
+    corrected = sum(view.given_cam_from_world is not None for view in scene.views)
     if options.json:
         record = {
             "file": str(options.out),
             "frames": len(frames),
             "frames_used": len(scene.views),
+            "poses_corrected": corrected,
             "gaussians": len(scene.gaussians),
             "seconds": round(seconds, 3),
         }
@@ -105,6 +107,8 @@ def _show(options: Options, frames: FrameSequence, scene: SplatMap, seconds: flo
 
     table = Table(show_header=False)
     table.add_row("frames used", f"{len(scene.views)} of {len(frames)}")
+    if corrected:
+        table.add_row("poses corrected", f"{corrected}: they contradicted the map beyond noise")
     table.add_row("Gaussians", f"{len(scene.gaussians):,}")
     table.add_row("seconds", f"{seconds:.1f}")
     table.add_row("file", f"{options.out} ({megabytes:.1f} MB)")
