@@ -23,7 +23,7 @@ class AgreementRule:
     """A depth agrees within tolerance_m + relative_tolerance * depth."""
     relative_tolerance: float = 0.015
     """See ``tolerance_m``."""
-    min_inlier_fraction: float = 0.5
+    min_inlier_fraction: float = 0.6
     """Least share of the covered depths that must agree."""
     min_overlap: float = 0.15
     """Least share of the observation that the map must cover."""

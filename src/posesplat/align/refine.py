@@ -6,8 +6,11 @@ with the robust scale falling to the noise that the residuals show. docs/localiz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
 
 from posesplat.align.agreement import AgreementRule, measure_agreement
 from posesplat.align.fine import FineOptions, FineQuery, Refinement, converge
@@ -51,6 +54,10 @@ class RefineOptions(FineOptions):
     """Agreement after which the coarse search is left out."""
     coarse_scales_m: tuple[tuple[float, ...], ...] = ((0.2, 0.1, 0.05), (0.1, 0.05), (0.4, 0.2, 0.1, 0.05))
     """Schedules of Geman-McClure scales of the depth residual on the coarsest level, tried in turn."""
+    nearby_deg: float = 6.0
+    """If none of them brings agreement, the search begins again turned by this about each axis of the camera, ..."""
+    nearby_m: float = 0.15
+    """... and moved by this along each."""
     coarse_gate: float = 1e-3
     """``gate`` on the coarse levels, whose merged splats agree less well."""
     middle_scale_m: float = 0.03
@@ -118,10 +125,10 @@ def _searched(
     options: RefineOptions,
     threads: int | None,
 ) -> tuple[State, int]:
-    """The pose after the coarse levels by the first schedule that brings agreement, else by the one of least cost."""
+    """The pose after the coarse levels by the first attempt that brings agreement, else by the one of least cost."""
     best, spent = None, 0
-    for scales in options.coarse_scales_m:
-        minimum, evaluations = _coarse_to_fine(map_levels, query, start, scales, options, threads)
+    for begin, scales in _attempts(start, options):
+        minimum, evaluations = _coarse_to_fine(map_levels, query, begin, scales, options, threads)
         spent += evaluations
         if best is None or minimum.objective.cost < best.objective.cost:
             best = minimum
@@ -130,6 +137,15 @@ def _searched(
             break
     assert best is not None
     return best.state, spent
+
+
+def _attempts(start: State, options: RefineOptions) -> Iterator[tuple[State, tuple[float, ...]]]:
+    """Starts and schedules of scales, in the order in which they are tried: all schedules, then nearby starts."""
+    for scales in options.coarse_scales_m:
+        yield start, scales
+    for size, axes in ((np.radians(options.nearby_deg), (1, 0, 2)), (options.nearby_m, (3, 4, 5))):
+        for axis, sign in product(axes, (-1.0, 1.0)):
+            yield start.moved(sign * size * np.eye(8)[axis]), options.coarse_scales_m[0]
 
 
 def _coarse_to_fine(
