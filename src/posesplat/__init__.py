@@ -15,11 +15,13 @@ _EXPORTS = {
     "PoseEstimate": "posesplat.geometry.estimate",
     "Scale": "posesplat.geometry.estimate",
     "SplatMap": "posesplat.gaussians.splat_map",
+    "TrackOptions": "posesplat.methods.track",
     "Trajectory": "posesplat.geometry.trajectory",
     "build_map": "posesplat.methods.mapping",
     "localize": "posesplat.methods.localize",
     "localize_sequence": "posesplat.methods.localize_sequence",
     "open_frames": "posesplat.datasets.open",
+    "track": "posesplat.methods.track",
 }
 """Public names and their modules, loaded at first use so that importing posesplat stays quick."""
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from posesplat.methods.localize_sequence import localize_sequence as localize_sequence
     from posesplat.methods.mapping import MapOptions as MapOptions
     from posesplat.methods.mapping import build_map as build_map
+    from posesplat.methods.track import TrackOptions as TrackOptions
+    from posesplat.methods.track import track as track
 
 __all__ = sorted(_EXPORTS)
 

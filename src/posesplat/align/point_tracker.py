@@ -1,0 +1,175 @@
+"""Points of a reference image followed through later frames.
+
+Every frame is matched with the reference itself, so errors do not add up. It is first turned back to the reference's
+orientation: a window that is rolled or slanted against its template is found beside its true place, by an amount that
+is particular to the point and proportional to the turn, which looks like parallax. Source: Lucas and Kanade's tracker
+in pyramids (Bouguet, 2001), as OpenCV has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from posesplat.align.small_motion import Sightings, rotation_only
+from posesplat.align.tracks import Tracks
+from posesplat.geometry.cameras import Camera
+
+_FEWEST_FOR_ROTATION = 12
+_ENOUGH_RAD = 1e-6
+
+
+@dataclass(frozen=True)
+class TrackerOptions:
+    """How points are followed."""
+
+    window_px: int = 31
+    """Side of the square that is compared."""
+    max_round_trip_px: float = 0.7
+    """A point is lost when following it back ends farther than this from where it started."""
+    coarse_points: int = 300
+    """Points that tell how the frame is turned."""
+    coarse_window_px: int = 21
+    """Side of the square that is compared for them."""
+    coarse_levels: int = 3
+    """Halvings of the image above the full size for them; each doubles the motion between frames that is followed."""
+    fine_levels: int = 1
+    """The same for all points, in the frame turned back."""
+
+    def __post_init__(self) -> None:
+        sides = (self.window_px, self.coarse_window_px)
+        if min(sides) < 5 or not all(side % 2 for side in sides) or min(self.coarse_levels, self.fine_levels) < 0:
+            raise ValueError(
+                f"TrackerOptions needs odd windows of at least 5 pixels and levels of at least 0; got {self}."
+            )
+        if self.max_round_trip_px <= 0 or self.coarse_points < _FEWEST_FOR_ROTATION:
+            raise ValueError(
+                f"TrackerOptions needs max_round_trip_px > 0 and coarse_points >= {_FEWEST_FOR_ROTATION}; got {self}."
+            )
+
+
+class PointTracker:
+    """Follows points of one reference image from frame to frame; holds the reference and no other image."""
+
+    def __init__(
+        self,
+        normalised: UInt8[np.ndarray, "height width"],
+        points: Float[np.ndarray, "points 2"],
+        camera: Camera,
+        options: TrackerOptions = TrackerOptions(),
+    ) -> None:
+        """Take the reference.
+
+        Args:
+            normalised: the reference image, of :func:`posesplat.align.tracks.locally_normalised`.
+            points: where to follow, corner-based pixels, the best first.
+            camera: pinhole of all images.
+            options: how.
+        """
+        self.points = points
+        self._reference = normalised
+        self._camera = camera
+        self._options = options
+        self._rotation = np.eye(3)
+        self._shifted = points.copy()
+        """Where the points were last seen, in the frame turned back to the reference."""
+
+    def follow(
+        self, normalised: UInt8[np.ndarray, "height width"]
+    ) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
+        """Where the points are in the next frame (corner-based pixels), and which were found and came back."""
+        nothing = self.points, np.zeros(len(self.points), dtype=bool)
+        rotation = self._turn(normalised)
+        if rotation is None:
+            return nothing
+        options = self._options
+        turned_back = self._turned_back(normalised, rotation)
+        there, seen = self._round_trip(turned_back, self.points, self._shifted, options.window_px, options.fine_levels)
+        pixels = self._turned(there, rotation)
+        size = (self._camera.width, self._camera.height)
+        seen &= np.all((pixels > 0) & (pixels < size), axis=1)
+        if seen.any():
+            self._rotation = rotation
+            self._shifted[seen] = there[seen]
+        return pixels, seen
+
+    def _turn(self, normalised: UInt8[np.ndarray, "height width"]) -> Float[np.ndarray, "3 3"] | None:
+        """Rotation of the frame against the reference, from its strongest points; None when too few are found."""
+        options = self._options
+        few = slice(options.coarse_points)
+        guess = self._turned(self._shifted[few], self._rotation)
+        there, seen = self._round_trip(
+            normalised, self.points[few], guess, options.coarse_window_px, options.coarse_levels
+        )
+        if seen.sum() < _FEWEST_FOR_ROTATION:
+            return None
+        found = Tracks(self.points[few][seen], there[None, seen], np.ones((1, int(seen.sum())), dtype=bool))
+        turned = rotation_only(Sightings.of(found, self._camera), self._rotation[None], tolerance=_ENOUGH_RAD)
+        return turned.rotations[0]
+
+    def _turned_back(
+        self, normalised: UInt8[np.ndarray, "height width"], rotation: Float[np.ndarray, "3 3"]
+    ) -> UInt8[np.ndarray, "height width"]:
+        """The frame as a camera of the reference's orientation would see it."""
+        import cv2
+
+        matrix = self._camera.opencv_matrix
+        frame_from_reference = matrix @ rotation @ np.linalg.inv(matrix)
+        size = (self._camera.width, self._camera.height)
+        # Linear, not cubic: OpenCV rounds the places of a cubic warp, which moved whole frames by up to 0.04 pixels.
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(
+            cv2.warpPerspective(normalised, frame_from_reference, size, flags=flags, borderValue=128), np.uint8
+        )
+
+    def _turned(
+        self, pixels: Float[np.ndarray, "points 2"], rotation: Float[np.ndarray, "3 3"]
+    ) -> Float[np.ndarray, "points 2"]:
+        """Pixels of the reference's orientation as pixels of a camera turned by ``rotation``."""
+        focal, centre = np.array([self._camera.fx, self._camera.fy]), np.array([self._camera.cx, self._camera.cy])
+        rays = np.column_stack([(pixels - centre) / focal, np.ones(len(pixels))]) @ rotation.T
+        return rays[:, :2] / np.maximum(rays[:, 2:], 1e-3) * focal + centre
+
+    def _round_trip(
+        self,
+        image: UInt8[np.ndarray, "height width"],
+        points: Float[np.ndarray, "points 2"],
+        guess: Float[np.ndarray, "points 2"],
+        side: int,
+        levels: int,
+    ) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
+        """Points of the reference in an image, and which of them lead back to where they came from."""
+        if not len(points):
+            return points, np.zeros(0, dtype=bool)
+        there, found = _flow(self._reference, image, points, guess, side, levels)
+        back, returned = _flow(image, self._reference, there, points, side, levels)
+        gap = np.linalg.norm(back - points, axis=1)
+        return there, found & returned & (gap < self._options.max_round_trip_px)
+
+
+def _flow(
+    source: UInt8[np.ndarray, "height width"],
+    target: UInt8[np.ndarray, "height width"],
+    points: Float[np.ndarray, "points 2"],
+    guess: Float[np.ndarray, "points 2"],
+    side: int,
+    levels: int,
+) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
+    """Corner-based places of points of one image in another, and which were found."""
+    import cv2
+
+    # OpenCV's pixel centres are whole numbers.
+    start, there = ((place - 0.5).astype(np.float32, order="C").reshape(-1, 1, 2) for place in (points, guess))
+    there, found, _ = cv2.calcOpticalFlowPyrLK(
+        source,
+        target,
+        start,
+        there,
+        winSize=(side, side),
+        maxLevel=levels,
+        criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.003),
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )
+    return there[:, 0].astype(np.float64) + 0.5, found[:, 0] > 0

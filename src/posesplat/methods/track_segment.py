@@ -1,0 +1,143 @@
+"""One segment of a video: the frames that share a reference, solved together and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial.transform import RigidTransform
+
+from posesplat.align.small_motion import Sightings, rotation_only
+from posesplat.align.small_motion_search import SearchOptions, searched_motion
+from posesplat.align.small_motion_trust import Evidence, covariances, evidence, rotation_covariances
+from posesplat.align.tracks import Tracks
+from posesplat.geometry.cameras import Camera
+
+Verdict = Literal["motion", "rotation", "broken"]
+"""motion = rotation and translation, rotation = translation unobservable, broken = neither may be believed."""
+
+UNOBSERVABLE_VARIANCE = 1e6
+"""Variance that stands for "not known" in a translation's covariance, in squared units of the scene."""
+_SEEN_SHARE = 0.5
+_FEWEST_POINTS = 15
+_FEW_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class TrustRule:
+    """When a translation may be believed.
+
+    Measured on synthetic clips of 30 frames: the halves' correlation was at most 0.52 without translation, and at
+    least 0.94 with a motion of 1 mm at 1.8 m.
+    """
+
+    min_repeatability: float = 0.75
+    """Correlation of the paths that two halves of the points give, below which there is no translation to believe."""
+    min_cost_ratio: float = 1.5
+    """For fewer than 5 frames: a pure rotation must fit worse than the full motion by this factor."""
+    broken_cost_ratio: float = 3.0
+    """Where halves disagree although pure rotation fits worse by this factor, the frames are refused."""
+    min_parallax_px: float = 0.1
+    """The largest translation must shift a point at the median depth by this much: trackers err alike below it."""
+    weak_signal_to_noise: float = 5.0
+    """Below this the translation is weak, and its covariance wider."""
+    reliable: float = 0.98
+    """Correlation from which on the covariance need not be wider."""
+    inflation: float = 12.0
+    """Factor on the variances, so that they hold the errors measured."""
+    weak_inflation: float = 60.0
+    """The same for weak or less reliable translations."""
+    rotation_inflation: float = 40.0
+    """The same for rotations without translation, whose covariance knows of independent errors only."""
+
+
+@dataclass(frozen=True)
+class SegmentMotion:
+    """How the camera moved from a segment's reference, and what is known about its points."""
+
+    cam_from_reference: RigidTransform
+    """Poses of the frames that were solved, shape (solved,), in units of this segment's scene."""
+    covariance: Float[np.ndarray, "solved 6 6"]
+    """Of each pose's left perturbation; ``UNOBSERVABLE_VARIANCE`` for translations that cannot be told."""
+    solved: Bool[np.ndarray, " frames"]
+    """Which frames were solved; the others see too few of the points."""
+    inlier_fraction: Float[np.ndarray, " solved"]
+    """Share of the reference's points that each solved frame sees in agreement."""
+    inverse_depths: Float[np.ndarray, " points"]
+    """Of the reference's points in its camera; NaN for those left out, all NaN unless the verdict is ``motion``."""
+    verdict: Verdict
+    """What may be believed."""
+    evidence: Evidence
+    """What the judgement rests on."""
+    warnings: tuple[str, ...]
+    """What a user of these poses should know."""
+
+
+def solved_segment(
+    tracks: Tracks, camera: Camera, search: SearchOptions = SearchOptions(), rule: TrustRule = TrustRule()
+) -> SegmentMotion | None:
+    """The motion that a segment's tracks tell, judged; None when no frame sees enough points.
+
+    Args:
+        tracks: of the reference's points, the best points first.
+        camera: pinhole of the images.
+        search: how the motion is looked for.
+        rule: when a translation is believed.
+    """
+    solved = tracks.seen.sum(axis=1) >= _FEWEST_POINTS
+    usable = tracks.frames(solved).seen.mean(axis=0) >= _SEEN_SHARE if solved.any() else np.zeros(0, dtype=bool)
+    if not solved.any() or usable.sum() < _FEWEST_POINTS:
+        return None
+    solved &= tracks.seen[:, usable].sum(axis=1) >= _FEWEST_POINTS
+    if not solved.any():
+        return None
+    found = searched_motion(Sightings.of(tracks.select(usable).frames(solved), camera), search)
+    proof = evidence(found.motion, found.sightings)
+    parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
+    verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
+    inverse_depths = np.full(len(tracks.reference), np.nan)
+    poses, covariance = _turned(found.sightings, rule)
+    if verdict == "motion":
+        weak = proof.signal_to_noise < rule.weak_signal_to_noise or not proof.repeatability >= rule.reliable
+        spread = covariances(found.motion, found.sightings, rule.weak_inflation if weak else rule.inflation)
+        if spread is None:
+            verdict, warnings = "broken", ("no motion fits: the points do not determine one",)
+        else:
+            poses, covariance = found.motion.cam_from_reference(), spread
+            inverse_depths[np.flatnonzero(usable)[found.kept]] = found.motion.inverse_depths
+    seen = found.sightings.seen.sum(axis=1) / len(tracks.reference)
+    return SegmentMotion(poses, covariance, solved, seen, inverse_depths, verdict, proof, warnings)
+
+
+def judged(proof: Evidence, parallax_px: float, frames: int, rule: TrustRule) -> tuple[Verdict, tuple[str, ...]]:
+    """What may be believed of a motion, and the warnings that belong to the answer.
+
+    Args:
+        proof: what speaks for its translation.
+        parallax_px: shift of a point at the median depth by the largest translation.
+        frames: how many were solved, the reference not counted.
+        rule: the thresholds.
+    """
+    halves = f"two halves of the points give paths that correlate by {proof.repeatability:.2f}"
+    fit = f"without translation the frames fit {proof.cost_ratio:.2f} times as badly"
+    short = frames < _FEW_FRAMES
+    repeats = proof.repeatability >= rule.min_repeatability or (short and np.isnan(proof.repeatability))
+    if not repeats and not short and proof.cost_ratio >= rule.broken_cost_ratio:
+        return "broken", (f"no motion fits: {halves}, though {fit}",)
+    if not repeats or parallax_px < rule.min_parallax_px or (short and proof.cost_ratio < rule.min_cost_ratio):
+        told = f"{halves}, {fit}, parallax is {parallax_px:.2f} px"
+        return "rotation", (f"translation unobservable: {told}; only the rotation is an answer",)
+    if proof.signal_to_noise < rule.weak_signal_to_noise:
+        return "motion", (f"weak translation: its signal is {proof.signal_to_noise:.1f} times the noise",)
+    return "motion", ()
+
+
+def _turned(sightings: Sightings, rule: TrustRule) -> tuple[RigidTransform, Float[np.ndarray, "solved 6 6"]]:
+    """Rotations alone, with covariances that say that nothing is known about translation."""
+    turned = rotation_only(sightings)
+    covariance = np.zeros((len(sightings.seen), 6, 6))
+    covariance[:, :3, :3] = rotation_covariances(turned, sightings, rule.rotation_inflation)
+    covariance[:, 3:, 3:] = UNOBSERVABLE_VARIANCE * np.eye(3)
+    return turned.cam_from_reference(), covariance
