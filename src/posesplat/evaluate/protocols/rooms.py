@@ -146,21 +146,30 @@ def _queries(
     return queries
 
 
-def _reference(renderings: Renderings, room: Room, views: Sequence[RigidTransform], noise: bool) -> Reference:
+def _reference(
+    renderings: Renderings, room: Room, views: Sequence[RigidTransform], noise: bool, draw: int = 0
+) -> Reference:
+    """What the map is built from; ``draw`` numbers independent draws of its noise."""
     frames = [renderings(room, view) for view in views]
     if noise:
-        frames = [noisy(frame, _MAP_NOISE + index) for index, frame in enumerate(frames)]
+        frames = [noisy(frame, _MAP_NOISE + 10_000 * draw + index) for index, frame in enumerate(frames)]
     return Reference(tuple(frames), tuple(views), renderings.settings.threads)
 
 
 def _single_reference(bench: Bench, renderings: Renderings, room: Room, noise: bool) -> None:
     label = "Kinect-like noise" if noise else "noise-free"
     queries = _queries(bench, renderings, room, LEVELS, noise)
-    reference = _reference(renderings, room, [room.default_view], noise)
     methods = (noisy_methods if noise else clean_methods)(bench.settings)
     name = f"rooms/{room.name}/{'noisy' if noise else 'clean'}"
+    advance = bench.advancing(name, len(queries))
     with bench.answers(name, f"{room.name}, {label}, map of one frame", methods) as answers:
-        ask(methods, reference, queries, answers, bench.advancing(name, len(queries)))
+        if not noise:
+            ask(methods, _reference(renderings, room, [room.default_view], noise), queries, answers, advance)
+            return
+        # The error that a map's noise makes is common to all queries in it: every query has a map of its own.
+        for number, query in queries:
+            reference = _reference(renderings, room, [room.default_view], noise, draw=number + 1)
+            ask(methods, reference, [(number, query)], answers, advance)
 
 
 WALL_COLUMNS = (
