@@ -15,6 +15,9 @@ _REGIONS = 8
 """Regions along the longer side of the image. Errors within a region may be correlated: those of neighbouring pixels,
 and those of calibration, of timing and of the map, which are alike over parts of the image."""
 
+SINGULAR = 1e-7
+"""Eigenvalue of a matrix with unit diagonal below which a direction holds no information but rounding errors."""
+
 _MOST_LEVERAGE = 0.98
 """Share of the information about a direction that one region may hold; beyond it the others say nothing about it."""
 
@@ -72,7 +75,7 @@ def least_share(part: Regions, whole: Regions) -> float:
         return 0.0
     scale = 1.0 / np.sqrt(diagonal)
     values, vectors = np.linalg.eigh(outer * scale[:, None] * scale[None, :])
-    if values[0] < 1e-9:
+    if values[0] < SINGULAR:
         return 0.0
     whiten = scale[:, None] * vectors / np.sqrt(values)
     return float(np.linalg.eigvalsh(whiten.T @ inner @ whiten)[0])
@@ -144,7 +147,7 @@ def jackknife(regions: Regions) -> Float[np.ndarray, "6 6"] | None:
         return None
     scale = 1.0 / np.sqrt(diagonal[active])
     values, vectors = np.linalg.eigh(hessian[np.ix_(active, active)] * scale[:, None] * scale[None, :])
-    if values[0] < 1e-9:
+    if values[0] < SINGULAR:
         return None
     whiten = scale[:, None] * vectors / np.sqrt(values)
     gradients = used.gradients[:, active] @ whiten

@@ -9,11 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.covariance import SINGULAR
 from posesplat.geometry import poses
 from posesplat.kernels.splatting import NormalEquations
-
-_SINGULAR = 1e-7
-"""Eigenvalue of the matrix with unit diagonal below which a direction holds no information but rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def solve_step(objective: Objective, damping: float) -> Float[np.ndarray, "8"]:
     matrix = objective.hessian[np.ix_(active, active)]
     scale = 1.0 / np.sqrt(np.diag(matrix))
     values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale[None, :])
-    along = np.divide(vectors.T @ (scale * objective.gradient[active]), values + damping, where=values > _SINGULAR,
+    along = np.divide(vectors.T @ (scale * objective.gradient[active]), values + damping, where=values > SINGULAR,
                       out=np.zeros(len(values)))  # fmt: skip
     step[active] = -scale * (vectors @ along)
     return step
