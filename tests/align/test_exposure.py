@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posesplat.align.exposure import fitted_exposure
+from posesplat.align.exposure import fitted_exposure, in_exposure
 
 
 @pytest.mark.parametrize(("gain", "bias"), [(1.0, 0.0), (0.7, 0.1), (1.4, -0.2)])
@@ -26,3 +26,9 @@ def test_what_says_nothing_about_the_exposure_leaves_it_alone() -> None:
     assert fitted_exposure(flat, rising) == (1.0, 0.0)
     assert fitted_exposure(rising, 1 - rising) == (1.0, 0.0)
     assert fitted_exposure(rising[:50], rising[:50]) == (1.0, 0.0)
+
+
+def test_what_was_exposed_differently_is_brought_back() -> None:
+    values = np.linspace(0, 1, 7, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(in_exposure(0.8 * values + 0.1, 0.8, 0.1), values, atol=1e-6)
+    assert in_exposure(values + 0.3, 1.0, 0.1).max() == 1.0

@@ -31,3 +31,8 @@ def fitted_exposure(rendered: Float32[np.ndarray, "n c"], seen: Float32[np.ndarr
         misfit = np.abs(gain * x + bias - y)
         kept = misfit <= np.quantile(misfit, _KEPT)
     return (gain, bias) if gain > 0.1 else (1.0, 0.0)
+
+
+def in_exposure(seen: Float32[np.ndarray, "n c"], gain: float, bias: float) -> Float32[np.ndarray, "n c"]:
+    """Values as they would be in the exposure of the map, within [0, 1]."""
+    return np.clip((seen - np.float32(bias)) / np.float32(gain), 0.0, 1.0)

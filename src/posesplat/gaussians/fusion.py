@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.lifting import LiftedGaussians, Surface, smoothed_colors
 from posesplat.geometry.cameras import Camera
-from posesplat.geometry.frame import Frame
 
 _NEAR = 0.01
 """Gaussians nearer to the camera than this (metres) are not compared."""
@@ -178,11 +177,13 @@ def updated(
     fused: FusedGaussians,
     comparison: Comparison,
     surface: Surface,
-    frame: Frame,
+    seen_colors: Float32[np.ndarray, "m 3"] | None,
     cam_from_world: RigidTransform,
-    stride: int,
 ) -> FusedGaussians:
-    """The Gaussians after a frame: position along the normal, normal and colour as weighted means over the frames."""
+    """The Gaussians after a frame: position along the normal, normal and colour as weighted means over the frames.
+
+    ``seen_colors`` are those that the frame shows of the measured ones, in the map's exposure.
+    """
     seen = comparison.measured
     index, pixels = comparison.index[seen], comparison.pixels[seen]
     rows, columns = pixels[:, 1].astype(np.int64), pixels[:, 0].astype(np.int64)
@@ -202,16 +203,21 @@ def updated(
     normals[index] = new_normals
     quats_wxyz[index] = _turned(quats_wxyz[index].astype(np.float64), old_normals, new_normals)
     colors = gaussians.colors
-    if colors is not None and frame.image is not None:
+    if colors is not None and seen_colors is not None:
         share = 1.0 / (sightings[index] + 1.0)
         colors = colors.copy()
-        colors[index] += share[:, None] * (_sampled(smoothed_colors(frame.image, stride), pixels) - colors[index])
+        colors[index] += share[:, None] * (seen_colors - colors[index])
 
     information[index] += added
     sightings[index] += 1
     violations[comparison.index[comparison.transparent]] += 1
     moved = replace(gaussians, means_in_world=means, quats_wxyz=quats_wxyz, colors=colors, normals_in_world=normals)
     return FusedGaussians(moved, information, fused.offsets, sightings, violations)
+
+
+def colors_of(comparison: Comparison, image: UInt8[np.ndarray, "h w 3"], stride: int) -> Float32[np.ndarray, "m 3"]:
+    """The colours that a frame shows of the Gaussians it measures, smoothed like those of new ones."""
+    return _sampled(smoothed_colors(image, stride), comparison.pixels[comparison.measured])
 
 
 def _turned(

@@ -11,7 +11,8 @@ from jaxtyping import Float32
 from scipy.ndimage import uniform_filter
 from scipy.spatial.transform import RigidTransform
 
-from posesplat.gaussians.fusion import FusedGaussians, compare, first_sighting, updated
+from posesplat.align.exposure import fitted_exposure, in_exposure
+from posesplat.gaussians.fusion import FusedGaussians, colors_of, compare, first_sighting, updated
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.lifting import LiftedGaussians, LiftOptions, Surface, fit_surface, lift
 from posesplat.gaussians.splat_map import MapView, SplatMap
@@ -174,7 +175,16 @@ class MapBuilder:
             tolerance=options.tolerance,
             free_space_margin=options.free_space_margin,
         )
-        fused = updated(fused, comparison, surface, frame, cam_from_world, options.stride)
+        colors = None
+        if frame.image is not None and fused.gaussians.colors is not None:
+            colors = colors_of(comparison, frame.image, options.stride)
+            # A frame's exposure is its own: without this, a map's brightness would depend on who saw what.
+            gain, bias = fitted_exposure(fused.gaussians.colors[comparison.index[comparison.measured]], colors)
+            colors = in_exposure(colors, gain, bias)
+            own = seen.gaussians.colors
+            if own is not None:
+                seen = replace(seen, gaussians=replace(seen.gaussians, colors=in_exposure(own, gain, bias)))
+        fused = updated(fused, comparison, surface, colors, cam_from_world)
         present = comparison.index[comparison.present]
         cells = tuple(comparison.pixels[comparison.present].astype(np.int64).T[::-1] // options.stride)
         sizes = _largest_sizes(lifted, frame.camera, options.stride)
