@@ -165,3 +165,12 @@ def test_camera_files_that_are_wrong(tmp_path: Path, change: dict[str, Any], mes
 def test_impossible_cameras(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Camera(*arguments)
+
+
+def test_rays_of_places_lead_back_to_them() -> None:
+    camera = Camera(500.0, 480.0, 310.0, 250.0, 640, 480)
+    pixels = np.array([[0.0, 0.0], [310.0, 250.0], [639.5, 12.25], [100.3, 479.9]])
+    rays = camera.rays_at(pixels)
+    np.testing.assert_allclose(camera.project(3.0 * rays), pixels, rtol=1e-12, atol=1e-9)
+    np.testing.assert_array_equal(rays[:, 2], 1.0)
+    np.testing.assert_allclose(camera.rays_at(np.array([[200.5, 100.5]]))[0], camera.rays()[100, 200], rtol=1e-6)

@@ -70,15 +70,19 @@ def sum_of(terms: Sequence[Regions]) -> Regions:
 def least_share(part: Regions, whole: Regions) -> float:
     """The least share of a pose direction's information that a part of it holds; 0 where there is none at all."""
     inner, outer = (regions.hessians.sum(axis=0)[:6, :6] for regions in (part, whole))
-    diagonal = np.diag(outer)
-    if diagonal.min() <= 0:
+    if np.diag(outer).min() <= 0:
         return 0.0
-    scale = 1.0 / np.sqrt(diagonal)
-    values, vectors = np.linalg.eigh(outer * scale[:, None] * scale[None, :])
-    if values[0] < SINGULAR:
+    whiten = _whitening(outer)
+    if whiten is None:
         return 0.0
-    whiten = scale[:, None] * vectors / np.sqrt(values)
     return float(np.linalg.eigvalsh(whiten.T @ inner @ whiten)[0])
+
+
+def _whitening(hessian: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"] | None:
+    """W with W^T H W = 1, whatever the units of the unknowns; None where a direction holds no information."""
+    scale = 1.0 / np.sqrt(np.diag(hessian))
+    values, vectors = np.linalg.eigh(hessian * scale[:, None] * scale[None, :])
+    return None if values[0] < SINGULAR else scale[:, None] * vectors / np.sqrt(values)
 
 
 def _summed(blocks: Float[np.ndarray, "rows columns k"]) -> Float[np.ndarray, "g k"]:
@@ -145,11 +149,9 @@ def jackknife(regions: Regions) -> Float[np.ndarray, "6 6"] | None:
     active = diagonal > 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)
     if not active[:6].all() or len(used.gradients) < 2:
         return None
-    scale = 1.0 / np.sqrt(diagonal[active])
-    values, vectors = np.linalg.eigh(hessian[np.ix_(active, active)] * scale[:, None] * scale[None, :])
-    if values[0] < SINGULAR:
+    whiten = _whitening(hessian[np.ix_(active, active)])
+    if whiten is None:
         return None
-    whiten = scale[:, None] * vectors / np.sqrt(values)
     gradients = used.gradients[:, active] @ whiten
     leverage, directions = np.linalg.eigh(whiten.T @ used.hessians[:, active][:, :, active] @ whiten)
     along = np.einsum("gik,gi->gk", directions, gradients) / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))

@@ -96,6 +96,11 @@ class FineQuery:
         """Whether there is a depth term."""
         return self.depth.depth is not None
 
+    @property
+    def has_channels(self) -> bool:
+        """Whether there is a colour term."""
+        return self.image.channels is not None
+
 
 @dataclass(frozen=True)
 class Scales:
@@ -124,7 +129,7 @@ class Scales:
             slowest = max(0.1 * self.depth, min(options.motion_ratio * moved_m, self.depth))
             depth, growth = max(wanted, slowest), noise.growth
             settled = depth <= 1.01 * wanted
-        if options.use_channels and query.image.channels is not None:
+        if query.has_channels:
             step = sample_step(view.camera, options.noise_samples)
             rendered, seen = channel_residuals(view, query.image, state.cam_from_world, step, options.channel_gate)
             wanted = options.noise_ratio * channel_noise(state.gain * rendered + np.float32(state.bias), seen)
@@ -214,7 +219,8 @@ def converge(
     threads: int | None = None,
 ) -> Refinement:
     """Gauss-Newton steps against views rendered once each, the robust scales following the residuals."""
-    with_channels = options.use_channels and query.image.channels is not None
+    if not options.use_channels:
+        query = replace(query, image=replace(query.image, channels=None, gradients=None))
     scales = Scales(options.first_scale_m, 0.0, options.first_channel_scale)
     pixel = 1.0 / query.image.camera.fx
     moved_m = np.inf
@@ -222,7 +228,7 @@ def converge(
         view = renderer.planes(query.image.camera, state.cam_from_world)
         frozen, gate, depth = FrozenView(view), _gate(view, options), median_depth(view)
         rendered_at, settled, moved_px, weights = state.cam_from_world, False, np.inf, (1.0, 1.0)
-        if with_channels and state.gain == 1.0 and state.bias == 0.0:
+        if query.has_channels and state.gain == 1.0 and state.bias == 0.0:
             state = _exposed(view, query.image, state, options)
         for _ in range(options.iterations):
             last = settled and moved_px < options.short_step_px
@@ -239,7 +245,7 @@ def converge(
             evaluations += 1
             moved_px = float(np.abs(step[:6]).max()) / pixel
             moved_m = float(np.linalg.norm(step[3:6]) + depth * np.linalg.norm(step[:3]))
-            if settled and moved_px < options.min_step_px and (last or not _has_last(options, with_channels, query)):
+            if settled and moved_px < options.min_step_px and (last or not _has_last(options, query)):
                 break
         if _largest_change(state.cam_from_world, rendered_at) < options.render_again_px * pixel:
             break
@@ -253,10 +259,10 @@ def _exposed(view: View, query: QueryLevel, state: State, options: FineOptions) 
     return State(state.cam_from_world, *fitted_exposure(*samples))
 
 
-def _has_last(options: FineOptions, with_channels: bool, query: FineQuery) -> bool:
+def _has_last(options: FineOptions, query: FineQuery) -> bool:
     """Whether the last steps look at more pixels than those before."""
     return (query.has_depth and options.depth_steps[0] != options.depth_steps[1]) or (
-        with_channels and options.channel_steps[0] != options.channel_steps[1]
+        query.has_channels and options.channel_steps[0] != options.channel_steps[1]
     )
 
 
@@ -282,7 +288,7 @@ def sums_of(
             step=options.depth_steps[last],
             threads=threads,
         )
-    if options.use_channels and query.image.channels is not None:
+    if query.has_channels:
         _, channel_sums = lookup(
             frozen,
             query.image.camera,

@@ -135,9 +135,7 @@ def lifted(
     camera = view.camera
     columns = np.clip(np.floor(pixels[:, 0]).astype(np.int64), 0, camera.width - 1)
     rows = np.clip(np.floor(pixels[:, 1]).astype(np.int64), 0, camera.height - 1)
-    rays = np.column_stack(
-        [(pixels[:, 0] - camera.cx) / camera.fx, (pixels[:, 1] - camera.cy) / camera.fy, np.ones(len(pixels))]
-    )
+    rays = camera.rays_at(pixels)
     inverse = np.einsum("nk,nk->n", view.planes[rows, columns].astype(np.float64), rays)
     clean = (view.alpha[rows, columns] >= min_alpha) & (view.variance[rows, columns] <= gate) & (inverse > 1e-6)
     depth = np.divide(1.0, inverse, where=clean, out=np.ones_like(inverse))

@@ -129,7 +129,7 @@ class PointTracker:
     ) -> Float[np.ndarray, "points 2"]:
         """Pixels of the reference's orientation as pixels of a camera turned by ``rotation``."""
         focal, centre = np.array([self._camera.fx, self._camera.fy]), np.array([self._camera.cx, self._camera.cy])
-        rays = np.column_stack([(pixels - centre) / focal, np.ones(len(pixels))]) @ rotation.T
+        rays = self._camera.rays_at(pixels) @ rotation.T
         return rays[:, :2] / np.maximum(rays[:, 2:], 1e-3) * focal + centre
 
     def _round_trip(

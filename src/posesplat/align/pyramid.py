@@ -33,17 +33,22 @@ class QueryLevel:
     """Central differences of the channels per pixel."""
 
 
+def level_count(camera: Camera) -> int:
+    """Levels of a pyramid whose smallest is about 120-240 pixels wide."""
+    count = 1
+    while camera.width >> count >= _SMALLEST_WIDTH and camera.height >> count >= _SMALLEST_WIDTH // 2:
+        count += 1
+    return count
+
+
 def query_pyramid(frame: Frame, use_depth: bool = True, use_image: bool = True) -> tuple[QueryLevel, ...]:
     """The observation at full size and at successive halvings down to about 120-240 pixels of width."""
     depth = frame.depth if use_depth else None
     grey = None
     if use_image and frame.image is not None:
         grey = (frame.image.astype(np.float32) @ LUMA)[..., None] / np.float32(255)
-    count = 1
-    while frame.camera.width >> count >= _SMALLEST_WIDTH and frame.camera.height >> count >= _SMALLEST_WIDTH // 2:
-        count += 1
     levels = []
-    for camera in frame.camera.pyramid(count):
+    for camera in frame.camera.pyramid(level_count(frame.camera)):
         levels.append(QueryLevel(camera, depth, grey, None if grey is None else image_gradients(grey)))
         depth = None if depth is None else halved_depth(depth)
         grey = None if grey is None else halved(grey)

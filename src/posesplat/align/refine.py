@@ -35,7 +35,6 @@ _NEAR = FineOptions(
 _HALVED_WIDTH = 480
 """Depth of images at least this wide is compared at half size: that averages its noise in a quarter of the time."""
 
-
 _CLEAN = 3e-4
 """Relative noise of depth below which halving loses more at edges than it gains."""
 

@@ -28,6 +28,8 @@ INVERSE_DEPTHS = (0.02, 20.0)
 _LEAST_SCALE_PX = 0.2
 _LARGEST_DEPTH_STEP = 0.5
 _RAYLEIGH_MEDIAN = 1.1774
+_DISTRUSTED = 1.5 * 1.4826
+"""Median residual lengths, 1.5 robust deviations, from which on a loss distrusts."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Sightings:
     def of(tracks: Tracks, camera: Camera) -> Sightings:
         """The sightings of tracks in images of a pinhole camera."""
         focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
-        rays = np.column_stack([(tracks.reference - centre) / focal, np.ones(len(tracks.reference))])
+        rays = camera.rays_at(tracks.reference)
         offsets = np.where(tracks.seen[:, None], (tracks.pixels - centre).transpose(0, 2, 1), 0.0)
         return Sightings(rays, np.ascontiguousarray(offsets), tracks.seen, focal, np.ones(len(rays)))
 
@@ -123,7 +125,7 @@ class NormalEquations:
 
 def robust_scale(lengths: Float[np.ndarray, "frames points"], seen: Bool[np.ndarray, "frames points"]) -> float:
     """The residual length in pixels from which on a loss distrusts: 1.5 robust deviations, at least 0.2."""
-    return max(1.5 * 1.4826 * float(np.median(lengths[seen])), _LEAST_SCALE_PX)
+    return max(_DISTRUSTED * float(np.median(lengths[seen])), _LEAST_SCALE_PX)
 
 
 def noise_px(lengths: Float[np.ndarray, "frames points"], seen: Bool[np.ndarray, "frames points"]) -> float:
@@ -294,7 +296,7 @@ def rotation_only(
     for iteration in range(max_iterations):
         lengths = motion.lengths(sightings)
         counted = np.where(sightings.seen, lengths, np.nan)
-        scale = np.maximum(1.5 * 1.4826 * np.nanmedian(counted, axis=1), _LEAST_SCALE_PX)[:, None]
+        scale = np.maximum(_DISTRUSTED * np.nanmedian(counted, axis=1), _LEAST_SCALE_PX)[:, None]
         turn = _turns(motion, sightings, robust_weights(lengths, sightings, "geman-mcclure", scale))
         motion = replace(motion, rotations=Rotation.from_rotvec(turn).as_matrix() @ motion.rotations)
         if iteration > 2 and float(np.abs(turn).max(initial=0.0)) < tolerance:

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from posesplat.align.agreement import AgreementRule
 from posesplat.align.gsplatloc import GsplatlocOptions
+from posesplat.cli.collecting import collected
 from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
 from posesplat.methods.localize import ObjectiveName
@@ -119,10 +120,6 @@ def run(options: Options) -> int:
 
 def _localized(options: Options, scene: SplatMap, frames: FrameSequence, starts: Any) -> tuple[Trajectory, bool]:
     """The poses of the frames done, and whether the rest was interrupted."""
-    from posesplat.cli.progress import progress_bar
-    from posesplat.geometry.estimate import PoseEstimate
-    from posesplat.geometry.frame import Frame
-    from posesplat.geometry.trajectory import Trajectory
     from posesplat.methods.localize import LocalizeOptions, Localizer
     from posesplat.methods.localize_sequence import localize_sequence
 
@@ -137,19 +134,13 @@ def _localized(options: Options, scene: SplatMap, frames: FrameSequence, starts:
             threads=options.threads,
         ),
     )
-    done: list[PoseEstimate] = []
-    interrupted = False
-    with progress_bar("localize", len(frames)) as advance:
-
-        def keep(frame: Frame, estimate: PoseEstimate) -> None:
-            done.append(estimate)
-            advance("" if estimate.success else f"{frame.name}: {estimate.reason}")
-
-        try:
-            localize_sequence(localizer, iter(frames), starts, keep)
-        except KeyboardInterrupt:
-            interrupted = True
-    return Trajectory(tuple(done), frames.timestamps[: len(done)], frames.names[: len(done)]), interrupted
+    return collected(
+        "localize",
+        frames,
+        lambda keep: localize_sequence(
+            localizer, iter(frames), starts, lambda frame, estimate: keep(frame.name, estimate)
+        ),
+    )
 
 
 def _true_poses(options: Options, frames: FrameSequence) -> FramePoses | None:

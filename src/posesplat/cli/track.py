@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from posesplat.cli.collecting import collected
 from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
 from posesplat.methods.track_segment import TrustRule
 
 if TYPE_CHECKING:
     from posesplat.datasets.sequences import FrameSequence
-    from posesplat.geometry.estimate import PoseEstimate
     from posesplat.geometry.trajectory import Trajectory
 
 
@@ -76,8 +76,6 @@ def _tracked(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]
     """The poses of the frames done, and whether the rest was interrupted."""
     from posesplat.align.small_motion_search import SearchOptions
     from posesplat.align.tracks import CornerOptions
-    from posesplat.cli.progress import progress_bar
-    from posesplat.geometry.trajectory import Trajectory
     from posesplat.methods.track import TrackOptions, track
 
     settings = TrackOptions(
@@ -86,19 +84,7 @@ def _tracked(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]
         rule=options.rule,
         max_segment_frames=options.max_segment_frames,
     )
-    done: list[PoseEstimate] = []
-    interrupted = False
-    with progress_bar("track", len(frames)) as advance:
-
-        def keep(name: str, estimate: PoseEstimate) -> None:
-            done.append(estimate)
-            advance("" if estimate.success else f"{name}: {estimate.reason}")
-
-        try:
-            track(iter(frames), settings, keep)
-        except KeyboardInterrupt:
-            interrupted = True
-    return Trajectory(tuple(done), frames.timestamps[: len(done)], frames.names[: len(done)]), interrupted
+    return collected("track", frames, lambda keep: track(iter(frames), settings, keep))
 
 
 def _print_table(options: Options, trajectory: Trajectory, seconds: float) -> None:

@@ -212,6 +212,11 @@ class Camera:
         rays[..., 0], rays[..., 1] = x, y[:, None]
         return rays
 
+    def rays_at(self, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
+        """Viewing rays with z = 1 of places in the image, corner-based pixels, in the camera frame; no lens applied."""
+        places = (pixels - np.array([self.cx, self.cy])) / np.array([self.fx, self.fy])
+        return np.column_stack([places, np.ones(len(places))])
+
     def project(self, points_in_cam: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
         """Pinhole projection to pixels; points with z <= 0 become NaN. The lens is not applied."""
         points = np.asarray(points_in_cam, dtype=np.float64)

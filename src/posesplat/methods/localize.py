@@ -17,7 +17,7 @@ from posesplat.align.global_start import depth_starts, keypoint_starts
 from posesplat.align.gsplatloc import GsplatlocOptions, gsplatloc_refine
 from posesplat.align.keypoints import KeypointIndex
 from posesplat.align.least_squares import State
-from posesplat.align.pyramid import MapPyramid, QueryLevel, query_pyramid, softened
+from posesplat.align.pyramid import MapPyramid, QueryLevel, level_count, query_pyramid, softened
 from posesplat.align.refine import RefineOptions, coarse_cost, refine
 from posesplat.align.viewpoints import map_views
 from posesplat.gaussians.gaussians import Gaussians
@@ -77,10 +77,9 @@ class Localizer:
 
     def prepare(self, frame: Frame) -> None:
         """Make ready what frames of this kind and size need of the map, so that the first is not slower than others."""
-        use_depth, use_image = self._terms(frame)
-        query = query_pyramid(frame, use_depth, use_image)
+        _, use_image = self._terms(frame)
         if self.options.objective != "gsplatloc":
-            self._pyramid(len(query), use_image, RigidTransform.identity())
+            self._pyramid(level_count(frame.camera), use_image, RigidTransform.identity())
 
     def localize(self, frame: Frame, start: RigidTransform | None = None) -> PoseEstimate:
         """The pose of one frame.

@@ -175,15 +175,13 @@ class MapBuilder:
             tolerance=options.tolerance,
             free_space_margin=options.free_space_margin,
         )
-        colors = None
-        if frame.image is not None and fused.gaussians.colors is not None:
+        colors, own = None, seen.gaussians.colors
+        if frame.image is not None and own is not None and fused.gaussians.colors is not None:
             colors = colors_of(comparison, frame.image, options.stride)
             # A frame's exposure is its own: without this, a map's brightness would depend on who saw what.
             gain, bias = fitted_exposure(fused.gaussians.colors[comparison.index[comparison.measured]], colors)
             colors = in_exposure(colors, gain, bias)
-            own = seen.gaussians.colors
-            if own is not None:
-                seen = replace(seen, gaussians=replace(seen.gaussians, colors=in_exposure(own, gain, bias)))
+            seen = replace(seen, gaussians=replace(seen.gaussians, colors=in_exposure(own, gain, bias)))
         fused = updated(fused, comparison, surface, colors, cam_from_world)
         present = comparison.index[comparison.present]
         cells = tuple(comparison.pixels[comparison.present].astype(np.int64).T[::-1] // options.stride)

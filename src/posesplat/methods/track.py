@@ -326,12 +326,7 @@ class _Run:
         """The segment's last frame as the next reference, with the depths of the points that it still sees."""
         known = motion.inverse_depths / scale if motion.verdict == "motion" else anchor.inverse_depths
         carried = tracks.seen[-1] & np.isfinite(known)
-        rays = np.column_stack(
-            [
-                (tracks.reference - [self.camera.cx, self.camera.cy]) / [self.camera.fx, self.camera.fy],
-                np.ones(len(tracks.reference)),
-            ]
-        )[carried]
+        rays = self.camera.rays_at(tracks.reference[carried])
         last_from_anchor = cam_from_world * anchor.cam_from_world.inv()
         depths = last_from_anchor.apply(rays / known[carried, None])[:, 2]
         pixels = tracks.pixels[-1][carried]

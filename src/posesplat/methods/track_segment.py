@@ -98,15 +98,17 @@ def solved_segment(
     parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
     verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
     inverse_depths = np.full(len(tracks.reference), np.nan)
-    poses, covariance = _turned(found.sightings, rule)
+    spread = None
     if verdict == "motion":
         weak = proof.signal_to_noise < rule.weak_signal_to_noise or not proof.repeatability >= rule.reliable
         spread = covariances(found.motion, found.sightings, rule.weak_inflation if weak else rule.inflation)
         if spread is None:
             verdict, warnings = "broken", ("no motion fits: the points do not determine one",)
-        else:
-            poses, covariance = found.motion.cam_from_reference(), spread
-            inverse_depths[np.flatnonzero(usable)[found.kept]] = found.motion.inverse_depths
+    if spread is None:
+        poses, covariance = _turned(found.sightings, rule)
+    else:
+        poses, covariance = found.motion.cam_from_reference(), spread
+        inverse_depths[np.flatnonzero(usable)[found.kept]] = found.motion.inverse_depths
     seen = found.sightings.seen.sum(axis=1) / len(tracks.reference)
     return SegmentMotion(poses, covariance, solved, seen, inverse_depths, verdict, proof, warnings)
 
