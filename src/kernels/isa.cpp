@@ -12,6 +12,7 @@ namespace {
 #include "accumulate.h"
 #include "lookup.h"
 #include "plane_fit.h"
+#include "small_motion.h"
 
 #define POSESPLAT_STRING_(x) #x
 #define POSESPLAT_STRING(x) POSESPLAT_STRING_(x)
@@ -28,6 +29,8 @@ const Kernels kTable = {
     lookup_depth_row,
     lookup_channel_row,
     fit_planes_row,
+    small_motion_lengths,
+    small_motion_sums,
 };
 
 }  // namespace

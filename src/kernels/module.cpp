@@ -23,6 +23,10 @@ namespace nb = nanobind;
 using namespace nb::literals;
 using namespace posesplat;
 
+namespace posesplat {
+void bind_small_motion(nb::module_& m);
+}
+
 namespace {
 
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
@@ -376,4 +380,5 @@ NB_MODULE(_kernels, m) {
         "step"_a, "use_depth"_a, "threads"_a);
   m.def("fit_planes", &fit_planes, "inverse_depth"_a, "width"_a, "height"_a, "radius"_a, "tolerance"_a,
         "min_support"_a, "threads"_a);
+  bind_small_motion(m);
 }

@@ -165,6 +165,32 @@ struct PlaneFit {
   float* support;   // h x w: share of the window used
 };
 
+// Points of a reference seen in later frames; everything row by row.
+struct SmallMotionJob {
+  int frames;
+  int64_t points;
+  const double* rotations;       // frames x 9, cam_from_reference
+  const double* translations;    // frames x 3
+  const double* inverse_depths;  // points
+  const double* rays;            // 2 x points, at z = 1
+  const double* offsets;         // frames x 2 x points: seen pixels from the principal point
+  const bool* seen;              // frames x points
+  const double* deviations;      // points; for lengths
+  const double* weights;         // frames x points; for sums
+  const double* ray_bend;        // 2 x points: change of the rays with the radial term; null without a lens
+  const double* offset_bend;     // frames x 2 x points: the same of the seen pixels
+  double focal[2];
+};
+
+struct SmallMotionSums {  // zero at first; with a lens, blocks of frames have 8 unknowns instead of 6
+  double* frames;           // frames x dof x dof
+  double* frames_gradient;  // frames x dof
+  double* mixed;            // frames x 6 x points
+  double* points;           // points
+  double* points_gradient;  // points
+  double* lens_mixed;       // 2 x points; null without a lens
+};
+
 struct Kernels {
   const char* name;
   void (*project)(const RenderJob&, int64_t begin, int64_t end);
@@ -177,6 +203,8 @@ struct Kernels {
   void (*lookup_depth_row)(const View&, const Query&, int block_row, Sums<kPoseDof>* blocks);
   void (*lookup_channel_row)(const View&, const Query&, int block_row, Sums<kColourDof>* blocks);
   void (*fit_planes_row)(const PlaneFit&, int row);
+  void (*small_motion_lengths)(const SmallMotionJob&, double* lengths);
+  void (*small_motion_sums)(const SmallMotionJob&, const SmallMotionSums&);
 };
 
 const Kernels& kernels_baseline();

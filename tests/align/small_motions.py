@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import RigidTransform, Rotation
 
-from posesplat.align.small_motion import Sightings, SmallMotion
+from posesplat.align.sightings import Sightings
+from posesplat.align.small_motion import SmallMotion
 from posesplat.align.tracks import Tracks
 from posesplat.geometry.cameras import Camera
 

@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from align.small_motions import CAMERA, scene
+from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import (
     Loss,
-    Sightings,
     SmallMotion,
     adjusted,
     jacobian,

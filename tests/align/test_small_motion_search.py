@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from align.small_motions import scene
-from posesplat.align.small_motion import Sightings
+from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion_search import (
     cheapest,
     point_lengths,

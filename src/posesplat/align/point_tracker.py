@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from posesplat.align.small_motion import Sightings, rotation_only
+from posesplat.align.sightings import Sightings
+from posesplat.align.small_motion import rotation_only
 from posesplat.align.tracks import Tracks
 from posesplat.geometry.cameras import Camera
 
@@ -37,6 +38,8 @@ class TrackerOptions:
     """Halvings of the image above the full size for them; each doubles the motion between frames that is followed."""
     fine_levels: int = 1
     """The same for all points, in the frame turned back."""
+    margin_px: float = 25.0
+    """A point this near to the frame's edge does not count as seen: local normalisation pulls it along with the edge."""
 
     def __post_init__(self) -> None:
         sides = (self.window_px, self.coarse_window_px)
@@ -88,8 +91,8 @@ class PointTracker:
         turned_back = self._turned_back(normalised, rotation)
         there, seen = self._round_trip(turned_back, self.points, self._shifted, options.window_px, options.fine_levels)
         pixels = self._turned(there, rotation)
-        size = (self._camera.width, self._camera.height)
-        seen &= np.all((pixels > 0) & (pixels < size), axis=1)
+        margin, size = options.margin_px, np.array([self._camera.width, self._camera.height])
+        seen &= np.all((pixels > margin) & (pixels < size - margin), axis=1)
         if seen.any():
             self._rotation = rotation
             self._shifted[seen] = there[seen]

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
 from scipy.spatial.transform import RigidTransform, Rotation
 
-from posesplat.align.tracks import Tracks
-from posesplat.geometry.cameras import Camera
+from posesplat.align.sightings import SAME_LENS, Lens, LensPrior, Sightings
 from posesplat.geometry.poses import skew
+from posesplat.kernels.small_motion import MotionSums, Projection, motion_sums, residual_lengths
 
 Loss = Literal["cauchy", "geman-mcclure"]
 """s^2 log(1 + e^2/s^2), or e^2 / (1 + e^2/s^2), of a residual's length e in pixels."""
@@ -33,40 +34,6 @@ _DISTRUSTED = 1.5 * 1.4826
 
 
 @dataclass(frozen=True)
-class Sightings:
-    """Tracks as the adjustment needs them: rays of the reference and where they were seen, from the principal point."""
-
-    rays: Float[np.ndarray, "points 3"]
-    """Viewing rays with z = 1 in the reference camera."""
-    offsets: Float[np.ndarray, "frames 2 points"]
-    """Seen pixels less the principal point."""
-    seen: Bool[np.ndarray, "frames points"]
-    """Which are measured."""
-    focal: Float[np.ndarray, "2"]
-    """Focal lengths in pixels."""
-    deviations: Float[np.ndarray, " points"]
-    """How uncertain each point is, relative to the typical one; residuals count in this unit."""
-
-    @staticmethod
-    def of(tracks: Tracks, camera: Camera) -> Sightings:
-        """The sightings of tracks in images of a pinhole camera."""
-        focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
-        rays = camera.rays_at(tracks.reference)
-        offsets = np.where(tracks.seen[:, None], (tracks.pixels - centre).transpose(0, 2, 1), 0.0)
-        return Sightings(rays, np.ascontiguousarray(offsets), tracks.seen, focal, np.ones(len(rays)))
-
-    def select(self, points: Bool[np.ndarray, " points"] | Int[np.ndarray, " chosen"] | slice) -> Sightings:
-        """Some of the points, in all frames."""
-        offsets = np.ascontiguousarray(self.offsets[:, :, points])
-        deviations = self.deviations[points]
-        return Sightings(self.rays[points], offsets, self.seen[:, points], self.focal, deviations)
-
-    def frames(self, chosen: Int[np.ndarray, " chosen"]) -> Sightings:
-        """All points, in some of the frames."""
-        return replace(self, offsets=self.offsets[chosen], seen=self.seen[chosen])
-
-
-@dataclass(frozen=True)
 class SmallMotion:
     """Poses of the later frames and inverse depths of the points."""
 
@@ -76,6 +43,8 @@ class SmallMotion:
     """Translation of cam_from_reference, in units of the scene."""
     inverse_depths: Float[np.ndarray, " points"]
     """In the reference camera; their median is 1."""
+    lens: Lens = SAME_LENS
+    """The lens, relative to that of the sightings."""
 
     @staticmethod
     def still(frames: int, points: int) -> SmallMotion:
@@ -98,29 +67,13 @@ class SmallMotion:
 
     def residuals(self, sightings: Sightings) -> Float[np.ndarray, "frames 2 points"]:
         """Predicted less seen pixels; 0 where not seen."""
+        sightings = sightings.through(self.lens)
         predicted, _ = _predicted(self, sightings)
         return np.where(sightings.seen[:, None], predicted - sightings.offsets, 0.0)
 
     def lengths(self, sightings: Sightings) -> Float[np.ndarray, "frames points"]:
         """Distances between predicted and seen places, in pixels of a typical point; 0 where not seen."""
-        residual = self.residuals(sightings)
-        return np.sqrt(residual[:, 0] ** 2 + residual[:, 1] ** 2) / sightings.deviations
-
-
-@dataclass(frozen=True)
-class NormalEquations:
-    """Weighted Gauss-Newton sums, split into what belongs to frames, to points, and to both."""
-
-    frames: Float[np.ndarray, "frames 6 6"]
-    """Blocks of the Hessian over (rotation, translation)."""
-    mixed: Float[np.ndarray, "frames 6 points"]
-    """Blocks between poses and inverse depths."""
-    points: Float[np.ndarray, " points"]
-    """Diagonal of the Hessian over inverse depths."""
-    frames_gradient: Float[np.ndarray, "frames 6"]
-    """Gradient over the poses."""
-    points_gradient: Float[np.ndarray, " points"]
-    """Gradient over the inverse depths."""
+        return residual_lengths(_projection(self, sightings), sightings.seen, sightings.deviations)
 
 
 def robust_scale(lengths: Float[np.ndarray, "frames points"], seen: Bool[np.ndarray, "frames points"]) -> float:
@@ -151,6 +104,14 @@ def robust_weights(
     return np.where(sightings.seen, flat if loss == "cauchy" else flat**2, 0.0) / sightings.deviations**2
 
 
+def _projection(motion: SmallMotion, sightings: Sightings) -> Projection:
+    sightings = sightings.through(motion.lens)
+    focal = (float(sightings.focal[0]), float(sightings.focal[1]))
+    return Projection(
+        motion.rotations, motion.translations, motion.inverse_depths, sightings.rays[:, :2].T, sightings.offsets, focal
+    )
+
+
 def _predicted(
     motion: SmallMotion, sightings: Sightings
 ) -> tuple[Float[np.ndarray, "frames 2 points"], Float[np.ndarray, "frames 3 points"]]:
@@ -162,6 +123,7 @@ def _predicted(
 
 def jacobian(motion: SmallMotion, sightings: Sightings) -> Float[np.ndarray, "frames 7 2 points"]:
     """Derivatives of the residuals by left rotation (3), translation (3) and inverse depth (1)."""
+    sightings = sightings.through(motion.lens)
     predicted, in_cam = _predicted(motion, sightings)
     turned = in_cam - motion.translations[:, :, None] * motion.inverse_depths
     frames, points = sightings.seen.shape
@@ -183,46 +145,65 @@ def jacobian(motion: SmallMotion, sightings: Sightings) -> Float[np.ndarray, "fr
 
 
 def normal_equations(
-    motion: SmallMotion, sightings: Sightings, weights: Float[np.ndarray, "frames points"]
-) -> NormalEquations:
-    """The sums of one Gauss-Newton step."""
-    root = np.sqrt(weights)[:, None]
-    frames, points = weights.shape
-    weighted = jacobian(motion, sightings) * root[:, None]
-    residual = motion.residuals(sightings) * root
-    poses = weighted[:, :6].reshape(frames, 6, 2 * points)
-    depths = weighted[:, 6]
-    return NormalEquations(
-        frames=poses @ poses.transpose(0, 2, 1),
-        mixed=weighted[:, :6, 0] * depths[:, None, 0] + weighted[:, :6, 1] * depths[:, None, 1],
-        points=np.einsum("fcp,fcp->p", depths, depths),
-        frames_gradient=(poses @ residual.reshape(frames, 2 * points, 1))[:, :, 0],
-        points_gradient=np.einsum("fcp,fcp->p", depths, residual),
-    )
+    motion: SmallMotion, sightings: Sightings, weights: Float[np.ndarray, "frames points"], free_lens: bool = False
+) -> MotionSums:
+    """The sums of one Gauss-Newton step; with ``free_lens`` the lens is unknown too."""
+    return motion_sums(_projection(motion, sightings), weights, sightings.bend(motion.lens) if free_lens else None)
+
+
+def with_prior(sums: MotionSums, prior: LensPrior, lens: Lens, variance: float) -> MotionSums:
+    """The sums with what is known of the lens beforehand, as one more observation of a residual's variance (px^2)."""
+    weight = variance / np.array([prior.log_focal, prior.radial]) ** 2
+    frames, gradient = sums.frames.copy(), sums.frames_gradient.copy()
+    frames[0, 6:, 6:] += np.diag(weight)
+    gradient[0, 6:] += weight * np.array([lens.log_focal, lens.radial])
+    return replace(sums, frames=frames, frames_gradient=gradient)
 
 
 def reduced_system(
-    sums: NormalEquations, damping: float = 0.0
+    sums: MotionSums, damping: float = 0.0
 ) -> tuple[Float[np.ndarray, "unknowns unknowns"], Float[np.ndarray, " unknowns"], Float[np.ndarray, " points"]]:
-    """Hessian and gradient over the poses alone, and the inverse of the points' damped diagonal.
+    """Hessian and gradient over the poses (and the lens, last), and the inverse of the points' damped diagonal.
 
     ``damping`` is added to all diagonals in proportion to them.
     """
-    count = 6 * len(sums.frames)
+    frames = len(sums.frames)
+    poses = 6 * frames
     diagonal = sums.points * (1.0 + damping)
     inverse = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 1e-9)
-    mixed = sums.mixed.reshape(count, -1)
-    hessian = -((mixed * inverse) @ mixed.T)
-    blocks = hessian.reshape(len(sums.frames), 6, len(sums.frames), 6)
-    index = np.arange(len(sums.frames))
-    blocks[index, :, index, :] += sums.frames
-    hessian[np.diag_indices(count)] += damping * sums.frames.diagonal(axis1=1, axis2=2).ravel() + 1e-9
-    gradient = sums.frames_gradient.ravel() - mixed @ (inverse * sums.points_gradient)
-    return hessian, gradient, inverse
+    mixed = _mixed(sums)
+    unknowns = len(mixed)
+    lower = dsyrk(-1.0, (mixed * np.sqrt(inverse)).T, trans=1, lower=1)
+    hessian = np.tril(lower) + np.tril(lower, -1).T
+    blocks = hessian[:poses, :poses].reshape(frames, 6, frames, 6)
+    index = np.arange(frames)
+    blocks[index, :, index, :] += sums.frames[:, :6, :6]
+    gradient = np.concatenate([sums.frames_gradient[:, :6].ravel(), sums.frames_gradient[:, 6:].sum(axis=0)])
+    own = [sums.frames[:, :6, :6].diagonal(axis1=1, axis2=2).ravel()]
+    if unknowns > poses:
+        across = sums.frames[:, :6, 6:].reshape(poses, unknowns - poses)
+        hessian[:poses, poses:] += across
+        hessian[poses:, :poses] += across.T
+        lens = sums.frames[:, 6:, 6:].sum(axis=0)
+        hessian[poses:, poses:] += lens
+        own.append(lens.diagonal())
+    hessian[np.diag_indices(unknowns)] += damping * np.concatenate(own) + 1e-9
+    return hessian, gradient - mixed @ (inverse * sums.points_gradient), inverse
+
+
+def _mixed(sums: MotionSums) -> Float[np.ndarray, "unknowns points"]:
+    """Blocks between all that is common to points and the inverse depths."""
+    poses = sums.mixed.reshape(-1, len(sums.points))
+    return poses if sums.lens_mixed is None else np.concatenate([poses, sums.lens_mixed])
 
 
 def adjusted(
-    sightings: Sightings, start: SmallMotion, loss: Loss, max_iterations: int = 40, tolerance: float = 1e-6
+    sightings: Sightings,
+    start: SmallMotion,
+    loss: Loss,
+    max_iterations: int = 40,
+    tolerance: float = 1e-6,
+    lens: LensPrior | None = None,
 ) -> SmallMotion:
     """The motion and inverse depths of least robust cost near a start: Levenberg-Marquardt.
 
@@ -234,18 +215,27 @@ def adjusted(
         loss: how distant residuals count.
         max_iterations: most steps tried.
         tolerance: stop when the cost falls by less than this share.
+        lens: makes focal length and radial term unknown too.
     """
     motion, damping = start.rescaled(), 1e-4
     lengths = motion.lengths(sightings)
-    sums: NormalEquations | None = None
+    sums: MotionSums | None = None
     for _ in range(max_iterations):
         if sums is None:
             scale = robust_scale(lengths, sightings.seen)
             cost = robust_cost(lengths, loss, scale)
-            sums = normal_equations(motion, sightings, robust_weights(lengths, sightings, loss, scale))
+            weights = robust_weights(lengths, sightings, loss, scale)
+            sums = normal_equations(motion, sightings, weights, free_lens=lens is not None)
+            variance = noise_px(lengths, sightings.seen) ** 2
+            if lens is not None:
+                cost += variance * lens.cost(motion.lens)
+                sums = with_prior(sums, lens, motion.lens, variance)
         proposal = _stepped(motion, sums, damping)
         proposed = None if proposal is None else proposal.lengths(sightings)
-        change = -1.0 if proposed is None else cost - robust_cost(proposed, loss, scale)
+        change = -1.0
+        if proposal is not None and proposed is not None:
+            change = cost - robust_cost(proposed, loss, scale)
+            change -= 0.0 if lens is None else variance * lens.cost(proposal.lens)
         if proposal is None or proposed is None or change <= 0:
             damping *= 10.0
             if damping > 1e4:
@@ -257,21 +247,23 @@ def adjusted(
     return motion
 
 
-def _stepped(motion: SmallMotion, sums: NormalEquations, damping: float) -> SmallMotion | None:
+def _stepped(motion: SmallMotion, sums: MotionSums, damping: float) -> SmallMotion | None:
     """The motion after one damped step; None when the system is not positive definite."""
     hessian, gradient, inverse = reduced_system(sums, damping)
     try:
         step = -cho_solve(cho_factor(hessian, lower=True, check_finite=False), gradient, check_finite=False)
     except LinAlgError:
         return None
-    step = step.reshape(-1, 6)
-    depth_gradient = sums.points_gradient + np.einsum("fkp,fk->p", sums.mixed, step)
+    depth_gradient = sums.points_gradient + step @ _mixed(sums)
     depth_step = np.clip(-inverse * depth_gradient, -_LARGEST_DEPTH_STEP, _LARGEST_DEPTH_STEP)
     low, high = INVERSE_DEPTHS
+    frames = len(sums.frames)
+    poses = step[: 6 * frames].reshape(frames, 6)
     return SmallMotion(
-        Rotation.from_rotvec(step[:, :3]).as_matrix() @ motion.rotations,
-        motion.translations + step[:, 3:],
+        Rotation.from_rotvec(poses[:, :3]).as_matrix() @ motion.rotations,
+        motion.translations + poses[:, 3:],
         np.clip(motion.inverse_depths + depth_step, low, high),
+        motion.lens if len(step) == 6 * frames else motion.lens.moved(*step[6 * frames :]),
     ).rescaled()
 
 
@@ -308,12 +300,9 @@ def _turns(
     motion: SmallMotion, sightings: Sightings, weights: Float[np.ndarray, "frames points"]
 ) -> Float[np.ndarray, "frames 3"]:
     """One Gauss-Newton step of each frame's rotation."""
-    root = np.sqrt(weights)[:, None]
-    frames, points = weights.shape
-    columns = (jacobian(motion, sightings)[:, :3] * root[:, None]).reshape(frames, 3, 2 * points)
-    residual = (motion.residuals(sightings) * root).reshape(frames, 2 * points, 1)
-    hessian = columns @ columns.transpose(0, 2, 1) + 1e-9 * np.eye(3)
-    return -np.linalg.solve(hessian, columns @ residual)[:, :, 0]
+    sums = normal_equations(motion, sightings, weights)
+    hessian = sums.frames[:, :3, :3] + 1e-9 * np.eye(3)
+    return -np.linalg.solve(hessian, sums.frames_gradient[:, :3, None])[:, :, 0]
 
 
 def left_perturbations(motion: SmallMotion) -> Float[np.ndarray, "frames 6 6"]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import (
     INVERSE_DEPTHS,
     Loss,
-    Sightings,
     SmallMotion,
     adjusted,
     noise_px,

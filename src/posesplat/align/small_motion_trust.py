@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import (
-    Sightings,
     SmallMotion,
     adjusted,
     jacobian,

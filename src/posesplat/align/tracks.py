@@ -24,8 +24,8 @@ class CornerOptions:
     """Least strength of a corner, as a share of the strong corners of the image (their 99th percentile)."""
     spacing_px: int = 5
     """Corners are the strongest within this distance along rows and columns."""
-    margin_px: int = 15
-    """Distance kept from the image's edges."""
+    margin_px: int = 25
+    """Distance kept from the image's edges: beside them, local normalisation depends on what the edge cuts off."""
     grid: tuple[int, int] = (8, 6)
     """Columns and rows of the cells among which the points are shared out."""
 

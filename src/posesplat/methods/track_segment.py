@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import RigidTransform
 
-from posesplat.align.small_motion import Sightings, rotation_only
+from posesplat.align.sightings import Sightings
+from posesplat.align.small_motion import rotation_only
 from posesplat.align.small_motion_search import SearchOptions, searched_motion
 from posesplat.align.small_motion_trust import Evidence, covariances, evidence, rotation_covariances
 from posesplat.align.tracks import Tracks
