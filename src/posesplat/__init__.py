@@ -15,7 +15,8 @@ _EXPORTS = {
     "PoseEstimate": "posesplat.geometry.estimate",
     "Scale": "posesplat.geometry.estimate",
     "SplatMap": "posesplat.gaussians.splat_map",
-    "TrackOptions": "posesplat.methods.track",
+    "TrackOptions": "posesplat.methods.track_options",
+    "Tracker": "posesplat.methods.track",
     "Trajectory": "posesplat.geometry.trajectory",
     "build_map": "posesplat.methods.mapping",
     "localize": "posesplat.methods.localize",
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from posesplat.methods.localize_sequence import localize_sequence as localize_sequence
     from posesplat.methods.mapping import MapOptions as MapOptions
     from posesplat.methods.mapping import build_map as build_map
-    from posesplat.methods.track import TrackOptions as TrackOptions
+    from posesplat.methods.track import Tracker as Tracker
     from posesplat.methods.track import track as track
+    from posesplat.methods.track_options import TrackOptions as TrackOptions
 
 __all__ = sorted(_EXPORTS)
 

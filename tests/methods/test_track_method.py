@@ -15,7 +15,8 @@ from posesplat.evaluate.metrics import absolute_trajectory_error
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
-from posesplat.methods.track import TrackOptions, track
+from posesplat.methods.track import track
+from posesplat.methods.track_options import TrackOptions
 from posesplat.methods.track_segment import UNOBSERVABLE_VARIANCE
 
 CAMERA = Camera(260.0, 260.0, 160.0, 120.0, 320, 240)

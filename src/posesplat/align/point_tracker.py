@@ -39,7 +39,7 @@ class TrackerOptions:
     fine_levels: int = 1
     """The same for all points, in the frame turned back."""
     margin_px: float = 25.0
-    """A point this near to the frame's edge does not count as seen: local normalisation pulls it along with the edge."""
+    """A point this near to the frame's edge is not seen: local normalisation pulls it along with the edge."""
 
     def __post_init__(self) -> None:
         sides = (self.window_px, self.coarse_window_px)

@@ -52,8 +52,8 @@ class LensPrior:
     def __post_init__(self) -> None:
         if not (self.log_focal > 0 and self.radial > 0):
             raise ValueError(
-                f"LensPrior needs standard deviations above 0; got {self}. Use a small number, such as 1e-6, for a term "
-                "that is known."
+                f"LensPrior needs standard deviations above 0; got {self}. Use a small number, such as 1e-6, for what "
+                "is known."
             )
 
     def cost(self, lens: Lens) -> float:

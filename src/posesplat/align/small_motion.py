@@ -28,6 +28,7 @@ INVERSE_DEPTHS = (0.02, 20.0)
 """Inverse depths stay between these, in units of their median."""
 _LEAST_SCALE_PX = 0.2
 _LARGEST_DEPTH_STEP = 0.5
+_DAMPING, _LENS_DAMPING, _LEAST_DAMPING = 1e-4, 1e-7, 1e-11
 _RAYLEIGH_MEDIAN = 1.1774
 _DISTRUSTED = 1.5 * 1.4826
 """Median residual lengths, 1.5 robust deviations, from which on a loss distrusts."""
@@ -217,7 +218,8 @@ def adjusted(
         tolerance: stop when the cost falls by less than this share.
         lens: makes focal length and radial term unknown too.
     """
-    motion, damping = start.rescaled(), 1e-4
+    # A lens lies in a long valley: what damps steps across it must not stop those along it.
+    motion, damping = start.rescaled(), _DAMPING if lens is None else _LENS_DAMPING
     lengths = motion.lengths(sightings)
     sums: MotionSums | None = None
     for _ in range(max_iterations):
@@ -241,7 +243,7 @@ def adjusted(
             if damping > 1e4:
                 break
             continue
-        motion, lengths, sums, damping = proposal, proposed, None, max(0.1 * damping, 1e-7)
+        motion, lengths, sums, damping = proposal, proposed, None, max(0.1 * damping, _LEAST_DAMPING)
         if change < tolerance * cost:
             break
     return motion

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from posesplat.align.sightings import Sightings
+from posesplat.align.sightings import SAME_LENS, Lens, LensPrior, Sightings
 from posesplat.align.small_motion import (
     INVERSE_DEPTHS,
     Loss,
@@ -55,6 +55,8 @@ class SearchOptions:
     """Frames that a sample is adjusted to."""
     reweighting_rounds: int = 2
     """How often points are weighted anew by their own residuals."""
+    lens: LensPrior | None = None
+    """Makes focal length and radial term unknown too."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +69,31 @@ class FoundMotion:
     """The points kept, each with its deviation."""
     kept: Bool[np.ndarray, " points"]
     """Which of the points searched with are kept: those that move with the scene."""
+    lens: Lens = SAME_LENS
+    """The lens found, relative to that of the sightings searched with; motion and sightings here have it already."""
 
 
-def searched_motion(sightings: Sightings, options: SearchOptions = SearchOptions()) -> FoundMotion:
+def searched_motion(
+    sightings: Sightings, options: SearchOptions = SearchOptions(), start: SmallMotion | None = None
+) -> FoundMotion:
     """The motion of least common cost over all starts, adjusted to the points that agree, each weighted by its quality.
 
     Args:
         sightings: at least one frame and a handful of points, the best points first.
         options: how to search.
+        start: motion of these frames and points that is nearly right already; takes the place of all starts.
     """
     rng = np.random.default_rng(options.seed)
     turned = rotation_only(sightings)
-    few = sightings.select(slice(options.points))
-    best = cheapest(few, _candidates(few, turned, rng, options))
-    motion = adjusted(sightings, with_depths(sightings, best), "geman-mcclure", max_iterations=15)
+    if start is None:
+        few = sightings.select(slice(options.points))
+        start = with_depths(sightings, cheapest(few, _candidates(few, turned, rng, options)))
+    motion = adjusted(sightings, start, "geman-mcclure", max_iterations=15, lens=options.lens)
     disagreeing_share = 1.0 - agreeing(motion, sightings, options.disagreeing).mean()
     noise = noise_px(motion.lengths(sightings), sightings.seen)
     if disagreeing_share >= options.disagreeing_share or noise > options.doubtful_noise_px:
-        proposed = adjusted(sightings, _sampled(sightings, turned, rng, options), "geman-mcclure", max_iterations=25)
+        sampled = _sampled(sightings, replace(turned, lens=motion.lens), rng, options)
+        proposed = adjusted(sightings, sampled, "geman-mcclure", max_iterations=25, lens=options.lens)
         motion = cheapest(sightings, [motion, proposed])
     kept = np.ones(len(sightings.rays), dtype=bool)
     for _ in range(options.reweighting_rounds):
@@ -92,8 +101,11 @@ def searched_motion(sightings: Sightings, options: SearchOptions = SearchOptions
         kept[kept] = agree
         motion = replace(motion, inverse_depths=motion.inverse_depths[agree])
         sightings = reweighted(motion, sightings.select(agree))
-        motion = adjusted(sightings, motion, "geman-mcclure", max_iterations=15)
-    return FoundMotion(motion, sightings, kept)
+        motion = adjusted(sightings, motion, "geman-mcclure", max_iterations=15, lens=options.lens)
+    if options.lens is not None:
+        motion = adjusted(sightings, motion, "geman-mcclure", max_iterations=60, tolerance=1e-9, lens=options.lens)
+    found = replace(motion, lens=SAME_LENS)
+    return FoundMotion(found, sightings.through(motion.lens), kept, motion.lens)
 
 
 def cheapest(sightings: Sightings, candidates: Sequence[SmallMotion]) -> SmallMotion:
@@ -155,11 +167,11 @@ def _candidates(
     random = replace(start, inverse_depths=np.exp(options.depth_spread * rng.standard_normal(len(sightings.rays))))
     found = []
     for loss in _LOSSES:
-        uniform = adjusted(sightings, start, loss, max_iterations=20)
+        uniform = adjusted(sightings, start, loss, max_iterations=20, lens=options.lens)
         found += [
             uniform,
-            adjusted(sightings, reversed_depth(uniform), loss, max_iterations=20),
-            adjusted(sightings, random, loss, max_iterations=20),
+            adjusted(sightings, reversed_depth(uniform), loss, max_iterations=20, lens=options.lens),
+            adjusted(sightings, random, loss, max_iterations=20, lens=options.lens),
         ]
     return found
 
@@ -178,10 +190,10 @@ def _sampled(
     for sample in range(options.samples):
         points = _sample(short.rays[everywhere], rng, options.sample_points, local=sample % 2 == 1)
         part = short.select(everywhere[points])
-        start = SmallMotion(turned.rotations[chosen], turned.translations[chosen], np.ones(len(points)))
+        start = SmallMotion(turned.rotations[chosen], turned.translations[chosen], np.ones(len(points)), turned.lens)
         found.append(with_depths(short, adjusted(part, start, "geman-mcclure", max_iterations=12)))
     best = cheapest(short, found)
-    return SmallMotion(turned.rotations, turned.translations, best.inverse_depths).rescaled()
+    return replace(turned, inverse_depths=best.inverse_depths).rescaled()
 
 
 def _sample(

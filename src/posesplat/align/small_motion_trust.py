@@ -135,7 +135,7 @@ def covariances(
 
     derivative = jacobian(motion, sightings) * weights[:, None, None]
     residual = motion.residuals(sightings)
-    region = _regions(sightings)
+    region = regions(sightings)
     pulls = _reduced(np.einsum("fkcp,fcp->fkp", derivative, residual), sums.mixed, inverse) @ region
     own_noise = noise_px(lengths, sightings.seen) * sightings.deviations
     by_reference = [
@@ -185,7 +185,7 @@ def _reduced(
     return (pulls[:, :6] - mixed * depths).reshape(-1, pulls.shape[2])
 
 
-def _regions(sightings: Sightings) -> Float[np.ndarray, "points regions"]:
+def regions(sightings: Sightings) -> Float[np.ndarray, "points regions"]:
     """1 where a point lies in a region; regions are the squares that hold points."""
     column, row = _squares(sightings)
     names, region = np.unique(row * _SQUARES + column, return_inverse=True)

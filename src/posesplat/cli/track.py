@@ -76,7 +76,8 @@ def _tracked(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]
     """The poses of the frames done, and whether the rest was interrupted."""
     from posesplat.align.small_motion_search import SearchOptions
     from posesplat.align.tracks import CornerOptions
-    from posesplat.methods.track import TrackOptions, track
+    from posesplat.methods.track import track
+    from posesplat.methods.track_options import TrackOptions
 
     settings = TrackOptions(
         corners=CornerOptions(max_points=options.max_points),

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -21,3 +28,17 @@ def thread_count(threads: int | None = None) -> int:
     if count < 1:
         raise ValueError(f"Thread count must be a whole number of at least 1; got {source!r}. Check POSESPLAT_THREADS.")
     return count
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep NumPy's and SciPy's linear algebra to one thread: systems of some hundred unknowns are slower with more."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.sightings import Sightings
-from posesplat.align.small_motion import rotation_only
+from posesplat.align.small_motion import SmallMotion, rotation_only
 from posesplat.align.small_motion_search import SearchOptions, searched_motion
 from posesplat.align.small_motion_trust import Evidence, covariances, evidence, rotation_covariances
 from posesplat.align.tracks import Tracks
@@ -77,7 +77,11 @@ class SegmentMotion:
 
 
 def solved_segment(
-    tracks: Tracks, camera: Camera, search: SearchOptions = SearchOptions(), rule: TrustRule = TrustRule()
+    tracks: Tracks,
+    camera: Camera,
+    search: SearchOptions = SearchOptions(),
+    rule: TrustRule = TrustRule(),
+    before: SegmentMotion | None = None,
 ) -> SegmentMotion | None:
     """The motion that a segment's tracks tell, judged; None when no frame sees enough points.
 
@@ -86,6 +90,7 @@ def solved_segment(
         camera: pinhole of the images.
         search: how the motion is looked for.
         rule: when a translation is believed.
+        before: the motion of the same points in the first of these frames; the search begins there.
     """
     solved = tracks.seen.sum(axis=1) >= _FEWEST_POINTS
     usable = tracks.frames(solved).seen.mean(axis=0) >= _SEEN_SHARE if solved.any() else np.zeros(0, dtype=bool)
@@ -94,7 +99,8 @@ def solved_segment(
     solved &= tracks.seen[:, usable].sum(axis=1) >= _FEWEST_POINTS
     if not solved.any():
         return None
-    found = searched_motion(Sightings.of(tracks.select(usable).frames(solved), camera), search)
+    start = None if before is None else _continued(before, usable, solved)
+    found = searched_motion(Sightings.of(tracks.select(usable).frames(solved), camera), search, start)
     proof = evidence(found.motion, found.sightings)
     parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
     verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
@@ -112,6 +118,19 @@ def solved_segment(
         inverse_depths[np.flatnonzero(usable)[found.kept]] = found.motion.inverse_depths
     seen = found.sightings.seen.sum(axis=1) / len(tracks.reference)
     return SegmentMotion(poses, covariance, solved, seen, inverse_depths, verdict, proof, warnings)
+
+
+def _continued(
+    before: SegmentMotion, usable: Bool[np.ndarray, " points"], solved: Bool[np.ndarray, " frames"]
+) -> SmallMotion | None:
+    """The motion so far for more frames, each like the last one before it; None when it tells no translation."""
+    if before.verdict != "motion":
+        return None
+    known = np.cumsum(before.solved) - 1
+    source = np.maximum(known[np.minimum(np.flatnonzero(solved), len(known) - 1)], 0)
+    inverse_depths = np.nan_to_num(before.inverse_depths[usable], nan=1.0)
+    poses = before.cam_from_reference
+    return SmallMotion(poses.rotation.as_matrix()[source], poses.translation[source], inverse_depths)
 
 
 def judged(proof: Evidence, parallax_px: float, frames: int, rule: TrustRule) -> tuple[Verdict, tuple[str, ...]]:
