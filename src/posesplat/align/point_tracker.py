@@ -3,7 +3,9 @@
 Every frame is matched with the reference itself, so errors do not add up. It is first turned back to the reference's
 orientation: a window that is rolled or slanted against its template is found beside its true place, by an amount that
 is particular to the point and proportional to the turn, which looks like parallax. Source: Lucas and Kanade's tracker
-in pyramids (Bouguet, 2001), as OpenCV has it.
+in pyramids (Bouguet, 2001), as OpenCV has it. Where a frame is too far from the last one, or too blurred, for that,
+dense flow (Kroeger et al., Fast optical flow using dense inverse search, 2016) tells the turn and stands in for points
+that are not found.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from posesplat.geometry.cameras import Camera
 
 _FEWEST_FOR_ROTATION = 12
 _ENOUGH_RAD = 1e-6
+_ROUGH_ROUND_TRIP_PX = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class TrackerOptions:
     margin_px: float = 25.0
     """A point this near to the frame's edge is not seen: local normalisation pulls it along with the edge."""
 
+    rescue_share: float = 0.3
+    """Dense flow helps when fewer than this share of the points is found; 0 switches it off."""
+
     def __post_init__(self) -> None:
         sides = (self.window_px, self.coarse_window_px)
         if min(sides) < 5 or not all(side % 2 for side in sides) or min(self.coarse_levels, self.fine_levels) < 0:
@@ -53,8 +59,20 @@ class TrackerOptions:
             )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """Where the points are in a frame turned back to the reference."""
+
+    rotation: Float[np.ndarray, "3 3"]
+    """Of the frame against the reference."""
+    shifted: Float[np.ndarray, "points 2"]
+    """The points in the frame turned back, corner-based pixels."""
+    seen: Bool[np.ndarray, " points"]
+    """Which were found and came back."""
+
+
 class PointTracker:
-    """Follows points of one reference image from frame to frame; holds the reference and no other image."""
+    """Follows points of one reference image from frame to frame; holds the reference and the last frame."""
 
     def __init__(
         self,
@@ -78,25 +96,58 @@ class PointTracker:
         self._rotation = np.eye(3)
         self._shifted = points.copy()
         """Where the points were last seen, in the frame turned back to the reference."""
+        self._last = normalised
+        self._last_pixels = points
+        self._last_seen = np.ones(len(points), dtype=bool)
 
     def follow(
         self, normalised: UInt8[np.ndarray, "height width"]
     ) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
         """Where the points are in the next frame (corner-based pixels), and which were found and came back."""
-        nothing = self.points, np.zeros(len(self.points), dtype=bool)
+        options = self._options
         rotation = self._turn(normalised)
-        if rotation is None:
-            return nothing
+        found = None if rotation is None else self._found(normalised, rotation, self._shifted)
+        if options.rescue_share > 0 and (found is None or found.seen.mean() < options.rescue_share):
+            rescued = self._rescued(normalised)
+            if rescued is not None and (found is None or rescued.seen.sum() > found.seen.sum()):
+                found = rescued
+        if found is None:
+            return self.points, np.zeros(len(self.points), dtype=bool)
+        pixels = self._turned(found.shifted, found.rotation)
+        margin, size = options.margin_px, np.array([self._camera.width, self._camera.height])
+        seen = found.seen & np.all((pixels > margin) & (pixels < size - margin), axis=1)
+        if seen.any():
+            self._rotation = found.rotation
+            self._shifted[seen] = found.shifted[seen]
+            self._last, self._last_pixels, self._last_seen = normalised, pixels, seen
+        return pixels, seen
+
+    def _found(
+        self,
+        normalised: UInt8[np.ndarray, "height width"],
+        rotation: Float[np.ndarray, "3 3"],
+        guess: Float[np.ndarray, "points 2"],
+    ) -> _Found:
+        """The points in a frame whose rotation is known; ``guess`` is in the frame turned back."""
         options = self._options
         turned_back = self._turned_back(normalised, rotation)
-        there, seen = self._round_trip(turned_back, self.points, self._shifted, options.window_px, options.fine_levels)
-        pixels = self._turned(there, rotation)
-        margin, size = options.margin_px, np.array([self._camera.width, self._camera.height])
-        seen &= np.all((pixels > margin) & (pixels < size - margin), axis=1)
-        if seen.any():
-            self._rotation = rotation
-            self._shifted[seen] = there[seen]
-        return pixels, seen
+        there, seen = self._round_trip(turned_back, self.points, guess, options.window_px, options.fine_levels)
+        return _Found(rotation, there, seen)
+
+    def _rescued(self, normalised: UInt8[np.ndarray, "height width"]) -> _Found | None:
+        """The points in a frame that is far from the last one, or blurred, by dense flow; None when it is lost."""
+        there, seen = _dense_flow(self._last, normalised, self._last_pixels, _ROUGH_ROUND_TRIP_PX)
+        seen &= self._last_seen
+        rotation = self._rotation_of(self.points[seen], there[seen])
+        if rotation is None:
+            return None
+        guess = self._shifted.copy()
+        guess[seen] = self._turned(there[seen], rotation.T)
+        found = self._found(normalised, rotation, guess)
+        turned_back = self._turned_back(normalised, rotation)
+        dense, agree = _dense_flow(self._reference, turned_back, self.points, self._options.max_round_trip_px)
+        agree &= ~found.seen
+        return _Found(rotation, np.where(agree[:, None], dense, found.shifted), found.seen | agree)
 
     def _turn(self, normalised: UInt8[np.ndarray, "height width"]) -> Float[np.ndarray, "3 3"] | None:
         """Rotation of the frame against the reference, from its strongest points; None when too few are found."""
@@ -106,9 +157,15 @@ class PointTracker:
         there, seen = self._round_trip(
             normalised, self.points[few], guess, options.coarse_window_px, options.coarse_levels
         )
-        if seen.sum() < _FEWEST_FOR_ROTATION:
+        return self._rotation_of(self.points[few][seen], there[seen])
+
+    def _rotation_of(
+        self, points: Float[np.ndarray, "found 2"], there: Float[np.ndarray, "found 2"]
+    ) -> Float[np.ndarray, "3 3"] | None:
+        """The rotation that moves points of the reference to where they were found; None when they are too few."""
+        if len(points) < _FEWEST_FOR_ROTATION:
             return None
-        found = Tracks(self.points[few][seen], there[None, seen], np.ones((1, int(seen.sum())), dtype=bool))
+        found = Tracks(points, there[None], np.ones((1, len(points)), dtype=bool))
         turned = rotation_only(Sightings.of(found, self._camera), self._rotation[None], tolerance=_ENOUGH_RAD)
         return turned.rotations[0]
 
@@ -176,3 +233,31 @@ def _flow(
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     return there[:, 0].astype(np.float64) + 0.5, found[:, 0] > 0
+
+
+def _dense_flow(
+    source: UInt8[np.ndarray, "height width"],
+    target: UInt8[np.ndarray, "height width"],
+    points: Float[np.ndarray, "points 2"],
+    max_round_trip_px: float,
+) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
+    """Corner-based places of points of one image in another by dense flow, and which of them lead back."""
+    import cv2
+
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there = points + _sampled(np.asarray(flow.calc(source, target, None)), points)
+    back = there + _sampled(np.asarray(flow.calc(target, source, None)), there)
+    height, width = source.shape
+    inside = np.all((there > 0) & (there < (width, height)), axis=1)
+    return there, inside & (np.linalg.norm(back - points, axis=1) < max_round_trip_px)
+
+
+def _sampled(
+    flow: Float[np.ndarray, "height width 2"], points: Float[np.ndarray, "points 2"]
+) -> Float[np.ndarray, "points 2"]:
+    """A flow field between its pixels' centres."""
+    import cv2
+
+    place = (points - 0.5).astype(np.float32)[:, None]
+    field = cv2.remap(flow, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(field, np.float64).reshape(-1, 2)
