@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "posesplat"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "files",
+    "images",
     "geometry",
     "kernels",
     "gaussians",
@@ -29,7 +30,7 @@ LAYERS = [
 ]
 """From the bottom up: a module imports from its own layer and from those before it."""
 LONGEST = 450
-HEAVY = {"torch", "cv2", "matplotlib", "small_gicp", "pycolmap", "poselib", "rich", "tyro"}
+HEAVY = {"torch", "transformers", "cv2", "matplotlib", "small_gicp", "pycolmap", "poselib", "rich", "tyro"}
 
 
 def layer_of(module: str) -> str:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+NORMAL_MEAN = 128.0
+"""Local mean of normalised images."""
+NORMAL_CONTRAST = 45.0
+"""Local standard deviation of normalised images."""
 _SPREAD_PX = 12.0
 _SHRINK = 4
 _FLOOR = 60.0
-_CONTRAST = 45.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def locally_normalised(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.n
 
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     detail = grey - blurred(grey)
-    normalised = 128.0 + _CONTRAST * detail / np.sqrt(blurred(detail * detail) + _FLOOR)
+    normalised = NORMAL_MEAN + NORMAL_CONTRAST * detail / np.sqrt(blurred(detail * detail) + _FLOOR)
     return np.clip(np.rint(normalised), 0, 255).astype(np.uint8)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from posesplat.datasets.colmap_cameras import has_colmap_cameras, read_colmap_camera
-from posesplat.datasets.images import DepthUnits, read_colour
 from posesplat.geometry.cameras import Camera
+from posesplat.images import DepthUnits, read_colour
 
 PixelCentre = Literal["corner", "integer"]
 ImageOrSize = Path | tuple[int, int]

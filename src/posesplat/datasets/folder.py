@@ -8,10 +8,10 @@ from pathlib import Path
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets.calibration import ReadOptions, find_calibration
-from posesplat.datasets.images import DEPTH_SUFFIXES, images_in, times_of
 from posesplat.datasets.paths import file_sequence
 from posesplat.datasets.pose_files import poses_by_name, read_pose_rows
 from posesplat.datasets.sequences import FrameSequence
+from posesplat.images import DEPTH_SUFFIXES, images_in, times_of
 
 _COLOUR_FOLDERS = ("rgb", "color", "colour", "image", "images", "cam0")
 

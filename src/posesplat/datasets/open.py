@@ -9,12 +9,12 @@ from pathlib import Path
 
 from posesplat.datasets.calibration import CameraSource, PixelCentre, ReadOptions
 from posesplat.datasets.folder import open_folder, open_image_list
-from posesplat.datasets.images import IMAGE_SUFFIXES, naturally_sorted
 from posesplat.datasets.replica import is_replica, open_replica
 from posesplat.datasets.sequences import FrameSequence
 from posesplat.datasets.seven_scenes import is_seven_scenes, open_seven_scenes
 from posesplat.datasets.tum import is_tum, open_tum
 from posesplat.datasets.video import VIDEO_SUFFIXES, open_video
+from posesplat.images import IMAGE_SUFFIXES, naturally_sorted
 
 FrameSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A video file, an image file, a folder, a glob, or a list of image files."""

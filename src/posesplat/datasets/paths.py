@@ -10,8 +10,8 @@ from jaxtyping import Float
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets.calibration import Calibration, ReadOptions
-from posesplat.datasets.images import read_colour, read_depth
 from posesplat.datasets.sequences import FrameSequence, RawImages
+from posesplat.images import read_colour, read_depth
 
 
 def file_sequence(

@@ -12,11 +12,11 @@ import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets.calibration import Calibration, ReadOptions, find_calibration
-from posesplat.datasets.images import images_in
 from posesplat.datasets.paths import file_sequence
 from posesplat.datasets.pose_files import pose_from_matrix
 from posesplat.datasets.sequences import FrameSequence
 from posesplat.geometry.cameras import Camera
+from posesplat.images import images_in
 
 _DEPTH_SCALE = 6553.5
 

@@ -13,11 +13,11 @@ import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets.calibration import Calibration, ReadOptions, find_calibration
-from posesplat.datasets.images import naturally_sorted
 from posesplat.datasets.paths import file_sequence
 from posesplat.datasets.pose_files import pose_from_matrix
 from posesplat.datasets.sequences import FrameSequence
 from posesplat.geometry.cameras import Camera
+from posesplat.images import naturally_sorted
 
 _LOG = logging.getLogger(__name__)
 _DEPTH_SCALE = 1000.0

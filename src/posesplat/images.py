@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 DEPTH_SUFFIXES = frozenset({".png", ".npy", ".tif", ".tiff", ".pgm"})
@@ -61,13 +61,8 @@ def read_depth(path: Path, units: DepthUnits) -> Float32[np.ndarray, "height wid
         FileNotFoundError: when there is no such file.
         ValueError: when the file is broken, has 8 bits or several channels, or its values cannot be metres.
     """
-    stored = _stored_depth(path)
+    stored = stored_depth(path)
     is_float = np.issubdtype(stored.dtype, np.floating)
-    if stored.ndim != 2 or not (is_float or stored.dtype.itemsize >= 2) or stored.dtype.kind not in "uif":
-        raise ValueError(
-            f"Depth map {path} must have one channel of 16-bit or floating-point values; got {stored.dtype} of shape "
-            f"{stored.shape}. An 8-bit or colour file is a picture of depth: use the original depth file."
-        )
     depth = stored.astype(np.float32)
     if not is_float or units.scale_floats:
         depth /= np.float32(units.scale)
@@ -78,6 +73,29 @@ def read_depth(path: Path, units: DepthUnits) -> Float32[np.ndarray, "height wid
         depth[stored == value] = 0.0
     _check_plausible(path, depth, units)
     return depth
+
+
+def stored_depth(path: Path) -> Shaped[np.ndarray, "height width"]:
+    """The numbers of a depth file as they are stored, without a unit.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is broken, or has 8 bits or several channels.
+    """
+    stored = _decoded_depth(path)
+    is_float = np.issubdtype(stored.dtype, np.floating)
+    if stored.ndim != 2 or not (is_float or stored.dtype.itemsize >= 2) or stored.dtype.kind not in "uif":
+        raise ValueError(
+            f"Depth map {path} must have one channel of 16-bit or floating-point values; got {stored.dtype} of shape "
+            f"{stored.shape}. An 8-bit or colour file is a picture of depth: use the original depth file."
+        )
+    return stored
+
+
+def base_name(name: str) -> str:
+    """The name of a frame or file without folder and without the suffix of an image, depth map or array."""
+    path = PurePath(name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES | DEPTH_SUFFIXES else path.name
 
 
 def images_in(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
@@ -143,7 +161,7 @@ def _is_complete(data: bytes) -> bool:
     return False
 
 
-def _stored_depth(path: Path) -> np.ndarray:
+def _decoded_depth(path: Path) -> np.ndarray:
     if path.suffix.lower() != ".npy":
         import cv2
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from posesplat.datasets.images import DepthUnits, naturally_sorted, read_colour, read_depth, times_of
+from posesplat.images import DepthUnits, naturally_sorted, read_colour, read_depth, times_of
 
 MILLIMETRES = DepthUnits(1000.0)
 RNG = np.random.default_rng(0)

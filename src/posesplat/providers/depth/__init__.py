@@ -1,0 +1,1 @@
+"""Where depth comes from: files, the sensor, or a network."""

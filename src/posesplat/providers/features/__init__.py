@@ -1,0 +1,1 @@
+"""Channels by which pixels are compared: colours, normalised grey, or a network's features."""

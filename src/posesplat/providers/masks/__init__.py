@@ -1,0 +1,1 @@
+"""Which pixels of a frame may be used."""
