@@ -19,6 +19,7 @@ _EXPORTS = {
     "Tracker": "posesplat.methods.track",
     "Trajectory": "posesplat.geometry.trajectory",
     "build_map": "posesplat.methods.mapping",
+    "calibrate": "posesplat.methods.calibrate",
     "localize": "posesplat.methods.localize",
     "localize_sequence": "posesplat.methods.localize_sequence",
     "open_frames": "posesplat.datasets.open",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from posesplat.geometry.estimate import Scale as Scale
     from posesplat.geometry.frame import Frame as Frame
     from posesplat.geometry.trajectory import Trajectory as Trajectory
+    from posesplat.methods.calibrate import calibrate as calibrate
     from posesplat.methods.localize import LocalizeOptions as LocalizeOptions
     from posesplat.methods.localize import Localizer as Localizer
     from posesplat.methods.localize import localize as localize

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from posesplat.align.sightings import LensPrior, Sightings
+from posesplat.align.sightings import Lens, LensPrior, Sightings
 from posesplat.align.small_motion import SmallMotion, adjusted
 from posesplat.align.small_motion_trust import regions
 from posesplat.geometry.cameras import Camera
@@ -64,12 +64,12 @@ def straightening_terms(radial: float, terms: int = 2) -> Float[np.ndarray, " te
     return np.array([-radial, 3.0 * radial**2])[:terms]
 
 
-def calibrated(camera: Camera, log_focal: float, radial: float) -> Camera:
+def calibrated(camera: Camera, lens: Lens) -> Camera:
     """The camera with a lens found relative to it.
 
     The radial term is relative to the focal length of ``camera``; OpenCV's terms are relative to the new one.
     """
-    stretch = float(np.exp(log_focal))
-    terms = straightening_terms(radial * stretch**2) if radial else np.zeros(0)
-    distortion = (*(float(term) for term in terms), 0.0, 0.0) if radial else ()
+    stretch = float(np.exp(lens.log_focal))
+    terms = straightening_terms(lens.radial * stretch**2)
+    distortion = (*(float(term) for term in terms), 0.0, 0.0) if lens.radial else ()
     return replace(camera, fx=camera.fx * stretch, fy=camera.fy * stretch, distortion=distortion)

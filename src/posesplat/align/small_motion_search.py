@@ -55,8 +55,6 @@ class SearchOptions:
     """Frames that a sample is adjusted to."""
     reweighting_rounds: int = 2
     """How often points are weighted anew by their own residuals."""
-    lens: LensPrior | None = None
-    """Makes focal length and radial term unknown too."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,10 @@ class FoundMotion:
 
 
 def searched_motion(
-    sightings: Sightings, options: SearchOptions = SearchOptions(), start: SmallMotion | None = None
+    sightings: Sightings,
+    options: SearchOptions = SearchOptions(),
+    start: SmallMotion | None = None,
+    lens: LensPrior | None = None,
 ) -> FoundMotion:
     """The motion of least common cost over all starts, adjusted to the points that agree, each weighted by its quality.
 
@@ -82,18 +83,19 @@ def searched_motion(
         sightings: at least one frame and a handful of points, the best points first.
         options: how to search.
         start: motion of these frames and points that is nearly right already; takes the place of all starts.
+        lens: makes focal length and radial term unknown too.
     """
     rng = np.random.default_rng(options.seed)
     turned = rotation_only(sightings)
     if start is None:
         few = sightings.select(slice(options.points))
-        start = with_depths(sightings, cheapest(few, _candidates(few, turned, rng, options)))
-    motion = adjusted(sightings, start, "geman-mcclure", max_iterations=15, lens=options.lens)
+        start = with_depths(sightings, cheapest(few, _candidates(few, turned, rng, options, lens)))
+    motion = adjusted(sightings, start, "geman-mcclure", max_iterations=15, lens=lens)
     disagreeing_share = 1.0 - agreeing(motion, sightings, options.disagreeing).mean()
     noise = noise_px(motion.lengths(sightings), sightings.seen)
     if disagreeing_share >= options.disagreeing_share or noise > options.doubtful_noise_px:
         sampled = _sampled(sightings, replace(turned, lens=motion.lens), rng, options)
-        proposed = adjusted(sightings, sampled, "geman-mcclure", max_iterations=25, lens=options.lens)
+        proposed = adjusted(sightings, sampled, "geman-mcclure", max_iterations=25, lens=lens)
         motion = cheapest(sightings, [motion, proposed])
     kept = np.ones(len(sightings.rays), dtype=bool)
     for _ in range(options.reweighting_rounds):
@@ -101,9 +103,9 @@ def searched_motion(
         kept[kept] = agree
         motion = replace(motion, inverse_depths=motion.inverse_depths[agree])
         sightings = reweighted(motion, sightings.select(agree))
-        motion = adjusted(sightings, motion, "geman-mcclure", max_iterations=15, lens=options.lens)
-    if options.lens is not None:
-        motion = adjusted(sightings, motion, "geman-mcclure", max_iterations=60, tolerance=1e-9, lens=options.lens)
+        motion = adjusted(sightings, motion, "geman-mcclure", max_iterations=15, lens=lens)
+    if lens is not None:
+        motion = adjusted(sightings, motion, "geman-mcclure", max_iterations=60, tolerance=1e-9, lens=lens)
     found = replace(motion, lens=SAME_LENS)
     return FoundMotion(found, sightings.through(motion.lens), kept, motion.lens)
 
@@ -160,18 +162,22 @@ def reweighted(motion: SmallMotion, sightings: Sightings) -> Sightings:
 
 
 def _candidates(
-    sightings: Sightings, turned: SmallMotion, rng: np.random.Generator, options: SearchOptions
+    sightings: Sightings,
+    turned: SmallMotion,
+    rng: np.random.Generator,
+    options: SearchOptions,
+    lens: LensPrior | None,
 ) -> list[SmallMotion]:
     """Where the starts lead: uniform depth, its reversal and random depth, with either loss."""
     start = replace(turned, inverse_depths=np.ones(len(sightings.rays)))
     random = replace(start, inverse_depths=np.exp(options.depth_spread * rng.standard_normal(len(sightings.rays))))
     found = []
     for loss in _LOSSES:
-        uniform = adjusted(sightings, start, loss, max_iterations=20, lens=options.lens)
+        uniform = adjusted(sightings, start, loss, max_iterations=20, lens=lens)
         found += [
             uniform,
-            adjusted(sightings, reversed_depth(uniform), loss, max_iterations=20, lens=options.lens),
-            adjusted(sightings, random, loss, max_iterations=20, lens=options.lens),
+            adjusted(sightings, reversed_depth(uniform), loss, max_iterations=20, lens=lens),
+            adjusted(sightings, random, loss, max_iterations=20, lens=lens),
         ]
     return found
 
