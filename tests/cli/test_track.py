@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.cli.main import main
+from posesplat.datasets.open import open_frames
 from posesplat.datasets.rooms import colour_noise, furnished_room, handheld_trajectory, render_sequence
 from posesplat.evaluate.alignment import aligned
 from posesplat.evaluate.metrics import absolute_trajectory_error
@@ -79,6 +81,38 @@ def test_a_video_gives_nearly_the_trajectory_of_its_pictures(pictures: Path, tra
     assert absolute_trajectory_error(moved, POSES).translation_statistics.rmse < 0.002
 
 
+def test_an_h264_video_a_folder_a_glob_and_a_list_give_the_same_trajectory(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=15, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for index in range(FRAMES):
+            image = cv2.imread(str(pictures / f"frame{index}.png"))
+            assert image is not None
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
+    decoded = tmp_path / "decoded"
+    decoded.mkdir()
+    for index, frame in enumerate(open_frames(path, camera=CAMERA)):
+        assert frame.image is not None
+        cv2.imwrite(str(decoded / f"frame{index}.png"), frame.image[..., ::-1])
+    listed = [str(decoded / f"frame{index}.png") for index in range(FRAMES)]
+    found = {}
+    for name, source in (
+        ("video", [str(path)]),
+        ("folder", [str(decoded)]),
+        ("glob", [f"{decoded}/*.png"]),
+        ("list", listed),
+    ):
+        camera = ["--camera", str(pictures / "camera.json")]
+        assert main(["track", *source, *camera, "--out", str(tmp_path / name), *FEW]) == 0
+        found[name] = read_trajectory(tmp_path / name / "trajectory.txt").cam_from_world()
+    for name in ("folder", "glob", "list"):
+        np.testing.assert_array_equal(found[name].as_matrix(), found["video"].as_matrix())
+    moved, _ = aligned(found["video"], POSES, "sim3")
+    assert absolute_trajectory_error(moved, POSES).translation_statistics.rmse < 0.002
+
+
 def test_json_on_stdout_is_result_json(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["track", str(pictures), "--out", str(tmp_path / "out"), "--json", "--count", "3", *FEW]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "result.json").read_text())
@@ -121,6 +155,23 @@ def test_a_broken_picture_in_the_middle_is_named(
     broken.write_bytes((pictures / "frame1.png").read_bytes()[:2000])
     sources = [str(pictures / "frame0.png"), str(broken), str(pictures / "frame2.png")]
     camera = ["--camera", str(pictures / "camera.json")]
-    assert main(["track", *sources, *camera, "--out", str(tmp_path / "out")]) == 2
+    assert main(["track", *sources, *camera, *FEW, "--out", str(tmp_path / "out")]) == 3
+    frames = json.loads((tmp_path / "out" / "result.json").read_text())["frames"]
+    assert [frame["success"] for frame in frames] == [True, False, True]
+    assert "broken.png" in frames[1]["reason"]
+    assert main(["track", *reversed(sources[:2]), *camera, "--out", str(tmp_path / "first")]) == 2
     assert "broken.png" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "first").exists()
+
+
+def test_a_picture_of_another_size_is_refused_and_the_rest_is_tracked(pictures: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    image = cv2.imread(str(pictures / "frame1.png"))
+    assert image is not None
+    cv2.imwrite(str(other), image[:200])
+    sources = [str(pictures / "frame0.png"), str(other), str(pictures / "frame2.png")]
+    camera = ["--camera", str(pictures / "camera.json")]
+    assert main(["track", *sources, *camera, *FEW, "--out", str(tmp_path / "out")]) == 3
+    reasons = [frame["reason"] for frame in json.loads((tmp_path / "out" / "result.json").read_text())["frames"]]
+    assert reasons[0] == reasons[2] == ""
+    assert "320 x 200" in reasons[1]

@@ -85,7 +85,7 @@ def _tracked(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]
         rule=options.rule,
         max_segment_frames=options.max_segment_frames,
     )
-    return collected("track", frames, lambda keep: track(iter(frames), settings, keep))
+    return collected("track", frames, lambda keep: track(frames.readable(), settings, keep))
 
 
 def _print_table(options: Options, trajectory: Trajectory, seconds: float) -> None:

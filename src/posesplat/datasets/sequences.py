@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, UInt8
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.geometry.cameras import Camera
-from posesplat.geometry.frame import Frame
+from posesplat.geometry.frame import Frame, UnreadableFrame
 
 RawImages = tuple[UInt8[np.ndarray, "height width 3"] | None, Float32[np.ndarray, "depth_height depth_width"] | None]
 """Colour (RGB) and depth (metres, 0 = missing) as stored, before the lens distortion is removed."""
@@ -94,6 +94,32 @@ class FrameSequence(Sequence):  # unsubscripted: run-time type checkers decode a
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
+
+    def readable(self) -> Iterator[Frame | UnreadableFrame]:
+        """All frames in order; one that is damaged after the first is told instead of raised, and the rest follow.
+
+        Raises:
+            ValueError: when the first frame cannot be read.
+        """
+        for index in range(len(self)):
+            try:
+                yield self[index]
+            except ValueError as error:
+                if index == 0:
+                    raise
+                yield UnreadableFrame(self.names[index], float(self.timestamps[index]), str(error))
+
+    def with_camera(self, lens_camera: Camera) -> FrameSequence:
+        """The same stored images, taken by another camera."""
+        return FrameSequence(
+            lens_camera,
+            self.names,
+            self.timestamps,
+            self._read,
+            has_depth=self.has_depth,
+            cam_from_world=self.cam_from_world,
+            undistort_depth=self.undistort_depth,
+        )
 
     @overload
     def __getitem__(self, index: int) -> Frame: ...

@@ -11,6 +11,18 @@ from posesplat.geometry.cameras import Camera
 
 
 @dataclass(frozen=True)
+class UnreadableFrame:
+    """A frame of a sequence whose images cannot be read: it keeps its place, and says why."""
+
+    name: str
+    """Usually the image's file name."""
+    timestamp: float
+    """Seconds; the frame's number where no clock is known."""
+    reason: str
+    """Why it cannot be read."""
+
+
+@dataclass(frozen=True)
 class Frame:
     """An observation: colour and/or depth images that share one pinhole camera."""
 

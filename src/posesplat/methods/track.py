@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
-from posesplat.geometry.frame import Frame
+from posesplat.geometry.frame import Frame, UnreadableFrame
 from posesplat.geometry.trajectory import Trajectory
 from posesplat.kernels.threads import one_blas_thread
 from posesplat.methods.track_options import TrackOptions
@@ -20,7 +20,7 @@ from posesplat.methods.track_run import Run
 
 
 def track(
-    frames: Iterable[Frame],
+    frames: Iterable[Frame | UnreadableFrame],
     options: TrackOptions = TrackOptions(),
     on_estimate: Callable[[str, PoseEstimate], None] | None = None,
 ) -> Trajectory:
@@ -31,7 +31,8 @@ def track(
     :data:`posesplat.methods.track_segment.UNOBSERVABLE_VARIANCE`: its numbers mean nothing.
 
     Args:
-        frames: with images, of one camera; of :func:`posesplat.open_frames`, for example.
+        frames: with images, of one camera; of :func:`posesplat.open_frames`, for example. Its ``readable()`` also
+            gives frames that are damaged, which are refused, and the rest is tracked.
         options: how to track.
         on_estimate: called with name and estimate of each frame, in order, when its segment is done.
 
@@ -47,6 +48,8 @@ def track(
     tracker: Tracker | None = None
     for frame in frames:
         if tracker is None:
+            if isinstance(frame, UnreadableFrame):
+                raise ValueError(f"The first frame of a video must be readable; {frame.name!r} is not: {frame.reason}")
             tracker = Tracker(frame.camera, options, on_estimate)
         tracker.take(frame)
     if tracker is None:
@@ -81,7 +84,7 @@ class Tracker:
         self._run = Run(camera, options, self._recorder)
         self._causal = options.causal
 
-    def push(self, frame: Frame) -> PoseEstimate:
+    def push(self, frame: Frame | UnreadableFrame) -> PoseEstimate:
         """The pose of the next frame.
 
         Raises:
@@ -94,8 +97,11 @@ class Tracker:
         assert estimate is not None
         return estimate
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frame: Frame | UnreadableFrame) -> None:
         """Take the next frame; its pose is told when it is known."""
+        if isinstance(frame, UnreadableFrame):
+            self._run.skip(self._recorder.register(frame), frame.reason)
+            return
         if frame.image is None:
             raise ValueError(f"track needs frames with images; {frame.name!r} has depth only. Pass colour frames.")
         if frame.camera != self._run.camera:

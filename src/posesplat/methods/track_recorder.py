@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from posesplat.geometry.estimate import PoseEstimate
-from posesplat.geometry.frame import Frame
+from posesplat.geometry.frame import Frame, UnreadableFrame
 from posesplat.geometry.trajectory import Trajectory
 
 
@@ -29,7 +29,7 @@ class Recorder:
     def __len__(self) -> int:
         return len(self._names)
 
-    def register(self, frame: Frame) -> int:
+    def register(self, frame: Frame | UnreadableFrame) -> int:
         """Take the next frame; returns its number."""
         self._names.append(frame.name)
         self._timestamps.append(frame.timestamp)

@@ -68,6 +68,10 @@ class Run:
             return
         self._take(index, locally_normalised(image), mask)
 
+    def skip(self, index: int, reason: str) -> None:
+        """Refuse a frame that has no picture."""
+        self._refuse(index, reason)
+
     def settle(self) -> None:
         """Tell the pose of the newest frame from those up to it, and leave its segment open."""
         waiting = [member for member in self._members if not member.given]
