@@ -60,6 +60,22 @@ class TrackerOptions:
 
 
 @dataclass(frozen=True)
+class TrackerState:
+    """Where a tracker last saw its points."""
+
+    rotation: Float[np.ndarray, "3 3"]
+    """Of the last frame against the reference."""
+    shifted: Float[np.ndarray, "points 2"]
+    """Where the points were last seen, in a frame turned back to the reference."""
+    last: UInt8[np.ndarray, "height width"]
+    """The last frame, locally normalised."""
+    last_pixels: Float[np.ndarray, "points 2"]
+    """Where the points are in it."""
+    last_seen: Bool[np.ndarray, " points"]
+    """Which were found in it."""
+
+
+@dataclass(frozen=True)
 class _Found:
     """Where the points are in a frame turned back to the reference."""
 
@@ -93,12 +109,7 @@ class PointTracker:
         self._reference = normalised
         self._camera = camera
         self._options = options
-        self._rotation = np.eye(3)
-        self._shifted = points.copy()
-        """Where the points were last seen, in the frame turned back to the reference."""
-        self._last = normalised
-        self._last_pixels = points
-        self._last_seen = np.ones(len(points), dtype=bool)
+        self.state = TrackerState(np.eye(3), points, normalised, points, np.ones(len(points), dtype=bool))
 
     def follow(
         self, normalised: UInt8[np.ndarray, "height width"]
@@ -106,7 +117,7 @@ class PointTracker:
         """Where the points are in the next frame (corner-based pixels), and which were found and came back."""
         options = self._options
         rotation = self._turn(normalised)
-        found = None if rotation is None else self._found(normalised, rotation, self._shifted)
+        found = None if rotation is None else self._found(normalised, rotation, self.state.shifted)
         if options.rescue_share > 0 and (found is None or found.seen.mean() < options.rescue_share):
             rescued = self._rescued(normalised)
             if rescued is not None and (found is None or rescued.seen.sum() > found.seen.sum()):
@@ -117,9 +128,8 @@ class PointTracker:
         margin, size = options.margin_px, np.array([self._camera.width, self._camera.height])
         seen = found.seen & np.all((pixels > margin) & (pixels < size - margin), axis=1)
         if seen.any():
-            self._rotation = found.rotation
-            self._shifted[seen] = found.shifted[seen]
-            self._last, self._last_pixels, self._last_seen = normalised, pixels, seen
+            shifted = np.where(seen[:, None], found.shifted, self.state.shifted)
+            self.state = TrackerState(found.rotation, shifted, normalised, pixels, seen)
         return pixels, seen
 
     def _found(
@@ -136,12 +146,12 @@ class PointTracker:
 
     def _rescued(self, normalised: UInt8[np.ndarray, "height width"]) -> _Found | None:
         """The points in a frame that is far from the last one, or blurred, by dense flow; None when it is lost."""
-        there, seen = _dense_flow(self._last, normalised, self._last_pixels, _ROUGH_ROUND_TRIP_PX)
-        seen &= self._last_seen
+        there, seen = _dense_flow(self.state.last, normalised, self.state.last_pixels, _ROUGH_ROUND_TRIP_PX)
+        seen &= self.state.last_seen
         rotation = self._rotation_of(self.points[seen], there[seen])
         if rotation is None:
             return None
-        guess = self._shifted.copy()
+        guess = self.state.shifted.copy()
         guess[seen] = self._turned(there[seen], rotation.T)
         found = self._found(normalised, rotation, guess)
         turned_back = self._turned_back(normalised, rotation)
@@ -153,7 +163,7 @@ class PointTracker:
         """Rotation of the frame against the reference, from its strongest points; None when too few are found."""
         options = self._options
         few = slice(options.coarse_points)
-        guess = self._turned(self._shifted[few], self._rotation)
+        guess = self._turned(self.state.shifted[few], self.state.rotation)
         there, seen = self._round_trip(
             normalised, self.points[few], guess, options.coarse_window_px, options.coarse_levels
         )
@@ -166,7 +176,7 @@ class PointTracker:
         if len(points) < _FEWEST_FOR_ROTATION:
             return None
         found = Tracks(points, there[None], np.ones((1, len(points)), dtype=bool))
-        turned = rotation_only(Sightings.of(found, self._camera), self._rotation[None], tolerance=_ENOUGH_RAD)
+        turned = rotation_only(Sightings.of(found, self._camera), self.state.rotation[None], tolerance=_ENOUGH_RAD)
         return turned.rotations[0]
 
     def _turned_back(

@@ -17,12 +17,16 @@ from posesplat.kernels.threads import one_blas_thread
 from posesplat.methods.track_options import TrackOptions
 from posesplat.methods.track_recorder import Recorder
 from posesplat.methods.track_run import Run
+from posesplat.methods.track_state import TrackState
 
 
 def track(
     frames: Iterable[Frame | UnreadableFrame],
     options: TrackOptions = TrackOptions(),
     on_estimate: Callable[[str, PoseEstimate], None] | None = None,
+    *,
+    resume: TrackState | None = None,
+    on_state: Callable[[TrackState], None] | None = None,
 ) -> Trajectory:
     """Poses of a video's frames, up to scale: cam_from_world of the first picture that can be tracked is the identity.
 
@@ -35,9 +39,11 @@ def track(
             gives frames that are damaged, which are refused, and the rest is tracked.
         options: how to track.
         on_estimate: called with name and estimate of each frame, in order, when its segment is done.
+        resume: where an interrupted run stopped; ``frames`` are then those after the ones it had done.
+        on_state: called after each segment with what the video can be continued from.
 
     Returns:
-        one estimate a frame, scale unknown.
+        one estimate a frame, scale unknown; with ``resume`` also the frames done before.
 
     Raises:
         ValueError: when there are no frames, a frame has no image, or cameras differ.
@@ -50,8 +56,10 @@ def track(
         if tracker is None:
             if isinstance(frame, UnreadableFrame):
                 raise ValueError(f"The first frame of a video must be readable; {frame.name!r} is not: {frame.reason}")
-            tracker = Tracker(frame.camera, options, on_estimate)
+            tracker = Tracker(frame.camera, options, on_estimate, resume=resume, on_state=on_state)
         tracker.take(frame)
+    if tracker is None and resume is not None:
+        return resume.done
     if tracker is None:
         raise ValueError("track needs at least one frame; got none. Check the source of the video.")
     return tracker.trajectory()
@@ -72,6 +80,9 @@ class Tracker:
         camera: Camera,
         options: TrackOptions = TrackOptions(causal=True),
         on_estimate: Callable[[str, PoseEstimate], None] | None = None,
+        *,
+        resume: TrackState | None = None,
+        on_state: Callable[[TrackState], None] | None = None,
     ) -> None:
         """Wait for the first frame.
 
@@ -79,9 +90,13 @@ class Tracker:
             camera: pinhole of all frames.
             options: how to track.
             on_estimate: called with name and estimate of each frame, in order, once it is known.
+            resume: where an interrupted run stopped.
+            on_state: called after each segment with what the video can be continued from.
         """
-        self._recorder = Recorder(on_estimate)
-        self._run = Run(camera, options, self._recorder)
+        self._recorder = Recorder(on_estimate, None if resume is None else resume.done)
+        self._run = Run(camera, options, self._recorder, on_state)
+        if resume is not None:
+            self._run.restore(resume)
         self._causal = options.causal
 
     def push(self, frame: Frame | UnreadableFrame) -> PoseEstimate:

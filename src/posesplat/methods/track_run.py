@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from posesplat.methods.track_anchor import Anchor, Mask, Member, first_anchor, k
 from posesplat.methods.track_options import TrackOptions
 from posesplat.methods.track_recorder import Recorder
 from posesplat.methods.track_segment import SegmentMotion, solved_segment
+from posesplat.methods.track_state import TrackState
 
 SOURCE = "small motion"
 """The ``source`` of all estimates."""
@@ -45,10 +47,18 @@ class _Solved:
 class Run:
     """The state between two frames: an anchor and the frames of its segment, kept until the segment is solved."""
 
-    def __init__(self, camera: Camera, options: TrackOptions, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        options: TrackOptions,
+        recorder: Recorder,
+        on_state: Callable[[TrackState], None] | None = None,
+    ) -> None:
         self.camera = camera
         self._options = options
         self._recorder = recorder
+        self._on_state = on_state
+        self.setting = f"{camera} {options}"
         self._anchor: Anchor | None = None
         self._scaled = False
         self._members: list[Member] = []
@@ -82,6 +92,33 @@ class Run:
         self._members = [replace(member, given=True) for member in self._members]
         self._solved = replace(solved, members=tuple(self._members))
         self._recorder.tell()
+
+    def state(self) -> TrackState | None:
+        """What the video can be continued from; None while frames wait for others, or there is no reference."""
+        if self._anchor is None or any(not member.given for member in self._members):
+            return None
+        return TrackState(
+            self.setting,
+            self._recorder.trajectory(),
+            self._anchor,
+            tuple(self._members),
+            self._tracker.state,
+            self._scaled,
+        )
+
+    def restore(self, state: TrackState) -> None:
+        """Go on where another run stopped.
+
+        Raises:
+            ValueError: when that run had another camera or other options.
+        """
+        if state.setting != self.setting:
+            raise ValueError(
+                f"A run can only be continued with its own camera and options, {state.setting}; got {self.setting}. "
+                "Start anew, or give the same ones."
+            )
+        self._move_to(state.anchor)
+        self._members, self._tracker.state, self._scaled = list(state.members), state.tracker, state.scaled
 
     def finish(self) -> None:
         """Solve what is left."""
@@ -180,6 +217,9 @@ class Run:
         self._hand_out(solved)
         self._recorder.tell()
         self._go_on(solved, lost)
+        state = self.state() if self._on_state is not None else None
+        if self._on_state is not None and state is not None:
+            self._on_state(state)
 
     def _hand_out(self, solved: _Solved) -> None:
         """Give the poses of the frames that have none yet."""
