@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -159,12 +160,6 @@ def absolute_pose(
 
     if len(pixels) < options.min_inliers:
         return None
-    pinhole = {
-        "model": "PINHOLE",
-        "width": camera.width,
-        "height": camera.height,
-        "params": [camera.fx, camera.fy, camera.cx, camera.cy],
-    }
     threshold = options.max_reprojection_error * camera.width
     ransac = {
         "max_reproj_error": threshold,
@@ -175,12 +170,22 @@ def absolute_pose(
     # The origin is moved into the points: maps may lie far from the world's.
     centre = np.median(points_in_world, axis=0)
     found, evidence = poselib.estimate_absolute_pose(
-        pixels, points_in_world - centre, pinhole, ransac, {"loss_type": "CAUCHY", "loss_scale": 0.25 * threshold}
+        pixels,
+        points_in_world - centre,
+        poselib_camera(camera),
+        ransac,
+        {"loss_type": "CAUCHY", "loss_scale": 0.25 * threshold},
     )
     rotation, translation = np.asarray(found.R), np.asarray(found.t)
     if evidence["num_inliers"] < 4 or not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
         return None
     return RigidTransform.from_components(translation - rotation @ centre, Rotation.from_matrix(rotation))
+
+
+def poselib_camera(camera: Camera) -> dict[str, Any]:
+    """A pinhole camera as PoseLib takes it, whose pixels are corner-based too."""
+    params = [camera.fx, camera.fy, camera.cx, camera.cy]
+    return {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": params}
 
 
 def _cells(camera: Camera, pixels: Float[np.ndarray, "n 2"]) -> int:

@@ -1,4 +1,4 @@
-"""``posesplat bench localize`` and ``posesplat bench kernel``: tables of errors and times, ours and the rivals'."""
+"""``posesplat bench localize``, ``track`` and ``kernel``: tables of errors and times, ours and the rivals'."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from posesplat.evaluate.protocols.report import Report, Table
 
 Suite = Literal["rooms", "real", "covariance", "failures", "speed"]
+TrackSuite = Literal["rooms", "movers", "still", "real", "speed"]
 _QUICK_QUERIES = 4
 _QUICK_STRIDE = 20
 _QUICK_REALISATIONS = 20
@@ -60,6 +61,40 @@ class LocalizeBench:
 
 
 @dataclass(frozen=True)
+class TrackBench:
+    """Tracking against structure from motion and trivial baselines, on exact synthetic clips and on real ones."""
+
+    suite: Literal[TrackSuite, "all"] = "all"
+    """What is measured: rooms by tremor and condition, movers, cameras at rest, real videos, time and memory."""
+    data: Path | None = None
+    """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
+    cache: Path | None = None
+    """Folder where rendered clips are kept, about 11 MB each; default posesplat/clips in the user's cache folder."""
+    quick: bool = False
+    """One clip of each condition and no structure from motion: shows that everything runs, proves little."""
+    clips: int | None = None
+    """Clips of each condition; default 6 in rooms, 3 a kind of mover, 16 at rest, all windows of real videos."""
+    pycolmap_clips: int | None = None
+    """Clips of each condition that the slow pycolmap answers; default 3, with --quick 0, which leaves it out."""
+    methods: tuple[str, ...] = ()
+    """Only methods whose name contains one of these words; default all."""
+    sequences: tuple[str, ...] = ()
+    """Only real sequences whose name contains one of these words; default all."""
+    frames: int = 30
+    """Frames of a synthetic clip."""
+    width: int = 640
+    """Width of the synthetic camera, pixels."""
+    threads: int | None = None
+    """Threads of OpenCV, linear algebra and pycolmap; default 1. The suite speed takes 1 and 2."""
+    seed: int = 0
+    """Which rooms, views, motions and noise."""
+    out: Path | None = None
+    """Folder for bench_track.json and bench_track.md, written again after each table."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+
+@dataclass(frozen=True)
 class KernelBench:
     """Time of each compiled loop at two map sizes, two image sizes, and one and two threads."""
 
@@ -84,7 +119,11 @@ class Options:
     """Which benchmark to run."""
 
     bench: OmitSubcommandPrefixes[
-        OmitArgPrefixes[Annotated[LocalizeBench, subcommand("localize")] | Annotated[KernelBench, subcommand("kernel")]]
+        OmitArgPrefixes[
+            Annotated[LocalizeBench, subcommand("localize")]
+            | Annotated[TrackBench, subcommand("track")]
+            | Annotated[KernelBench, subcommand("kernel")]
+        ]
     ]
 
 
@@ -94,12 +133,14 @@ def run(options: Options) -> int:
 
     bench = options.bench
     asked = {key: _plain(value) for key, value in vars(bench).items() if key not in ("out", "json")}
-    threads = bench.threads if isinstance(bench, LocalizeBench) else max(bench.threads, default=None)
-    report = Report("localize" if isinstance(bench, LocalizeBench) else "kernel", asked, threads)
+    name, threads = _named(bench)
+    report = Report(name, asked, threads)
     try:
         with _progress(quiet=not sys.stderr.isatty()) as on_progress:
             if isinstance(bench, LocalizeBench):
                 _localize(bench, report, on_progress)
+            elif isinstance(bench, TrackBench):
+                _track(bench, report, on_progress)
             else:
                 _kernel(bench, report, on_progress)
     except KeyboardInterrupt:
@@ -111,6 +152,15 @@ def run(options: Options) -> int:
     else:
         _print(report)
     return ExitStatus.ALL_POSED if report.complete else ExitStatus.INTERRUPTED
+
+
+def _named(bench: LocalizeBench | TrackBench | KernelBench) -> tuple[str, int | None]:
+    """The benchmark's name, and the threads it was asked for."""
+    if isinstance(bench, LocalizeBench):
+        return "localize", bench.threads
+    if isinstance(bench, TrackBench):
+        return "track", bench.threads or 1
+    return "kernel", max(bench.threads, default=None)
 
 
 def _localize(bench: LocalizeBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
@@ -134,11 +184,38 @@ def _localize(bench: LocalizeBench, report: Report, on_progress: Callable[[str, 
     report.options |= {"settings": {key: _plain(value) for key, value in vars(settings).items()}}
     names = list(SUITES) if bench.suite == "all" else [bench.suite]
 
-    def save() -> None:
-        if bench.out is not None:
-            report.write(bench.out)
+    run_suites(Bench(settings, report, on_progress, _saving(report, bench.out)), names)
 
-    run_suites(Bench(settings, report, on_progress, save), names)
+
+def _track(bench: TrackBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
+    from posesplat.evaluate.protocols import track_settings
+    from posesplat.evaluate.protocols.track_suites import SUITES, run_track_suites
+
+    settings = track_settings.TrackSettings(
+        data=bench.data,
+        cache=bench.cache,
+        clips=1 if bench.quick and bench.clips is None else bench.clips,
+        slow_clips=_or(bench.pycolmap_clips, 0 if bench.quick else track_settings.TrackSettings().slow_clips),
+        methods=bench.methods,
+        sequences=bench.sequences,
+        frames=bench.frames,
+        width=bench.width,
+        threads=bench.threads,
+        seed=bench.seed,
+    )
+    report.options |= {"settings": {key: _plain(value) for key, value in vars(settings).items()}}
+    names = list(SUITES) if bench.suite == "all" else [bench.suite]
+    run_track_suites(track_settings.TrackBench(settings, report, on_progress, _saving(report, bench.out)), names)
+
+
+def _saving(report: Report, out: Path | None) -> Callable[[], None]:
+    """What writes the report as it is, if it is to be written at all."""
+
+    def save() -> None:
+        if out is not None:
+            report.write(out)
+
+    return save
 
 
 def _kernel(bench: KernelBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:

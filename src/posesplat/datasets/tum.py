@@ -61,7 +61,7 @@ def open_tum(folder: Path, options: ReadOptions | None = None) -> FrameSequence:
     pairs = _listed_pairs(folder)
     times = np.array([time for time, _, _ in pairs])
     images = [image for _, image, _ in pairs]
-    calibration = find_calibration(options, (folder,), images[0], _default_calibration(folder))
+    calibration = find_calibration(options, (folder,), images[0], default_calibration(folder))
     return file_sequence(
         images,
         [depth for _, _, depth in pairs],
@@ -104,11 +104,11 @@ def _listed_pairs(folder: Path) -> list[tuple[float, Path, Path]]:
     """Colour time, colour file and depth file of each frame."""
     listed = _association_file(folder)
     if listed is not None:
-        rows = _read_list(listed, 4)
+        rows = read_list(listed, 4)
         depth_first = "depth" in Path(rows[0][1]).parts and "depth" not in Path(rows[0][3]).parts
         time, colour, depth = (2, 3, 1) if depth_first else (0, 1, 3)
         return [(float(row[time]), folder / row[colour], folder / row[depth]) for row in rows]
-    colours, depths = (_read_list(folder / name, 2) for name in ("rgb.txt", "depth.txt"))
+    colours, depths = (read_list(folder / name, 2) for name in ("rgb.txt", "depth.txt"))
     colour_times, depth_times = (np.array([float(row[0]) for row in rows]) for rows in (colours, depths))
     pairs = associate(colour_times, depth_times)
     if not pairs:
@@ -126,7 +126,12 @@ def _listed_pairs(folder: Path) -> list[tuple[float, Path, Path]]:
     return [(float(colour_times[i]), folder / colours[i][1], folder / depths[j][1]) for i, j in pairs]
 
 
-def _read_list(path: Path, columns: int) -> list[list[str]]:
+def read_list(path: Path, columns: int) -> list[list[str]]:
+    """The rows of ``rgb.txt`` and the like: times, each followed by a file.
+
+    Raises:
+        ValueError: when there are none, or a row has fewer columns or no time where one belongs.
+    """
     rows = [line.split() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
     for row in rows:
         if len(row) < columns or any(not _is_time(row[column]) for column in range(0, columns, 2)):
@@ -146,7 +151,8 @@ def _is_time(text: str) -> bool:
         return False
 
 
-def _default_calibration(folder: Path) -> Calibration | None:
+def default_calibration(folder: Path) -> Calibration | None:
+    """The benchmark's calibration for freiburg1, 2 or 3, whichever the folder's name says; None when it says none."""
     match = re.search(r"(?:freiburg|fr)([123])(?!\d)", folder.resolve().name)
     return Calibration(FREIBURG_CAMERAS[int(match[1])], _DEPTH_SCALE) if match else None
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import RigidTransform
@@ -45,7 +46,7 @@ class TrackState:
         ]
         text = json.dumps({"format": _FORMAT, "setting": self.setting, "frames": frames, "scaled": self.scaled})
         tracker = {f"tracker_{name}": value for name, value in vars(self.tracker).items()}
-        own = {"text": np.array(text)}
+        own: dict[str, Any] = {"text": np.array(text)}
         arrays = own | tracker | _anchor_arrays(self.anchor) | _member_arrays(self.members)
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(

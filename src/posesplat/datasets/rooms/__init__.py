@@ -4,6 +4,7 @@ World axes are x right, y down, z ahead; lengths are metres; everything random f
 """
 
 from posesplat.datasets.rooms.casting import Highlight, RayHits, cast_rays
+from posesplat.datasets.rooms.exposures import blurred_frame, rolling_frame
 from posesplat.datasets.rooms.noise import KinectNoise, colour_noise, kinect_noise, near_depth_edges
 from posesplat.datasets.rooms.room import Room, ViewingVolume, render_sequence
 from posesplat.datasets.rooms.scenes import box_room, corridor, curved_room, furnished_room, textured_wall
@@ -20,7 +21,12 @@ from posesplat.datasets.rooms.textures import (
     Waves,
     procedural_texture,
 )
-from posesplat.datasets.rooms.trajectories import handheld_trajectory, random_perturbation, walk_trajectory
+from posesplat.datasets.rooms.trajectories import (
+    HandheldMotion,
+    handheld_trajectory,
+    random_perturbation,
+    walk_trajectory,
+)
 
 __all__ = [
     "Box",
@@ -29,6 +35,7 @@ __all__ = [
     "Checker",
     "Cylinder",
     "Ellipsoid",
+    "HandheldMotion",
     "Highlight",
     "KinectNoise",
     "Layered",
@@ -44,6 +51,7 @@ __all__ = [
     "TextureKind",
     "ViewingVolume",
     "Waves",
+    "blurred_frame",
     "box_room",
     "cast_rays",
     "colour_noise",
@@ -57,6 +65,7 @@ __all__ = [
     "procedural_texture",
     "random_perturbation",
     "render_sequence",
+    "rolling_frame",
     "textured_wall",
     "walk_trajectory",
 ]

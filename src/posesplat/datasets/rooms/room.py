@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from scipy.spatial.transform import RigidTransform, Rotation
 
 from posesplat.datasets.rooms.casting import Highlight, RayHits, cast_rays
@@ -128,18 +128,29 @@ class Room:
             raise ValueError(
                 f"Room.render needs a pinhole camera; got distortion {camera.distortion}. Pass Camera.pinhole."
             )
-        if supersample < 1:
-            raise ValueError(f"supersample must be 1 or more; got {supersample}. 2 is a good choice.")
         depth = self.cast(camera, cam_from_world, time_s, colour=False).depth.astype(np.float32)
         image = None
         if colour:
-            fine = camera.resized(camera.width * supersample, camera.height * supersample)
-            samples = self.cast(fine, cam_from_world, time_s).colour
-            assert samples is not None
-            blocks = samples.reshape(camera.height, supersample, camera.width, supersample, 3)
-            total = sum(blocks[:, row, :, column] for row in range(supersample) for column in range(supersample))
-            image = np.rint(total * np.float32(255.0 / supersample**2)).astype(np.uint8)
+            levels = self.colours(camera, cam_from_world, time_s, supersample) * np.float32(255.0)
+            image = np.rint(levels).astype(np.uint8)
         return Frame(camera, image, depth, self.name, time_s)
+
+    def colours(
+        self, camera: Camera, cam_from_world: RigidTransform, time_s: float = 0.0, supersample: int = 2
+    ) -> Float32[np.ndarray, "height width 3"]:
+        """RGB in [0, 1] of each pixel, the mean of ``supersample`` samples along each of its sides.
+
+        Raises:
+            ValueError: for ``supersample`` below 1.
+        """
+        if supersample < 1:
+            raise ValueError(f"supersample must be 1 or more; got {supersample}. 2 is a good choice.")
+        fine = camera.resized(camera.width * supersample, camera.height * supersample)
+        samples = self.cast(fine, cam_from_world, time_s).colour
+        assert samples is not None
+        blocks = samples.reshape(camera.height, supersample, camera.width, supersample, 3)
+        total = sum(blocks[:, row, :, column] for row in range(supersample) for column in range(supersample))
+        return np.asarray(total * np.float32(1.0 / supersample**2))
 
     def clearance(self, points_in_world: Float[np.ndarray, "n 3"], time_s: float = 0.0) -> Float[np.ndarray, " n"]:
         """Metres to the nearest surface or fewer; negative within a solid or beyond the walls."""

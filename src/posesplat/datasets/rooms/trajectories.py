@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +28,69 @@ def random_perturbation(rng: np.random.Generator, translation_m: float, rotation
     return poses.log(RigidTransform.from_components(translation_m * direction, turn))
 
 
+@dataclass(frozen=True, eq=False)
+class _Tremor:
+    """Random smooth motion in three axes that is 0 at time 0."""
+
+    amplitudes: Float[np.ndarray, "waves 3"]
+    phases: Float[np.ndarray, "waves 3"]
+    scale: float = 1.0
+
+    @staticmethod
+    def random(rng: np.random.Generator, times_s: Float[np.ndarray, " n"], peak: float) -> _Tremor:
+        """One whose longest vector at some times, the first of them 0, has length ``peak``."""
+        phases = rng.uniform(0.0, 2.0 * np.pi, size=(len(_TREMOR_HZ), 3))
+        tremor = _Tremor(rng.normal(size=(len(_TREMOR_HZ), 3)) / _TREMOR_HZ[:, None], phases)
+        longest = float(np.linalg.norm(tremor(times_s), axis=-1).max())
+        return replace(tremor, scale=peak / longest if longest > 0 else 1.0)
+
+    def __call__(self, times_s: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+        # The first row is time 0.
+        times = np.concatenate([np.zeros(1), times_s])
+        angles = 2.0 * np.pi * times[:, None, None] * _TREMOR_HZ[:, None] + self.phases
+        waves = (self.amplitudes * np.sin(angles)).sum(axis=1)
+        motion: Float[np.ndarray, "n 3"] = self.scale * (waves[1:] - waves[:1])
+        return motion
+
+
+@dataclass(frozen=True, eq=False)
+class HandheldMotion:
+    """A camera held still by hand, at any time: smooth drift and tremor about its pose at time 0.
+
+    Sums of sinusoids from 0.3 to 8 Hz whose amplitude falls with their frequency, as in hand-held video.
+    """
+
+    start: RigidTransform
+    """cam_from_world at time 0."""
+    shift: _Tremor
+    """Camera centre in the camera frame of time 0, metres."""
+    turn: _Tremor
+    """Rotation vector of the camera's axes in the camera frame of time 0, radians."""
+
+    @staticmethod
+    def random(
+        seed: int,
+        count: int,
+        start: RigidTransform | None = None,
+        translation_m: float = 0.01,
+        rotation_deg: float = 1.0,
+        rate_hz: float = 30.0,
+    ) -> HandheldMotion:
+        """A random motion whose size is that of its ``count`` frames; see :func:`handheld_trajectory`."""
+        if count < 1:
+            raise ValueError(f"count must be 1 or more frames; got {count}.")
+        rng = np.random.default_rng(seed)
+        times = np.arange(count) / rate_hz
+        shift = _Tremor.random(rng, times, translation_m)
+        turn = _Tremor.random(rng, times, math.radians(rotation_deg))
+        return HandheldMotion(start if start is not None else RigidTransform.identity(), shift, turn)
+
+    def at(self, times_s: Float[np.ndarray, " n"]) -> RigidTransform:
+        """The poses cam_from_world at some times in seconds, which may lie before 0; shape (n,)."""
+        start_from_cam = RigidTransform.from_components(self.shift(times_s), Rotation.from_rotvec(self.turn(times_s)))
+        return start_from_cam.inv() * self.start
+
+
 def handheld_trajectory(
     seed: int,
     count: int,
@@ -35,9 +99,7 @@ def handheld_trajectory(
     rotation_deg: float = 1.0,
     rate_hz: float = 30.0,
 ) -> RigidTransform:
-    """A camera held still by hand: smooth drift and tremor about its start, stacked cam_from_world of shape (count,).
-
-    Sums of sinusoids from 0.3 to 8 Hz whose amplitude falls with their frequency, as in hand-held video.
+    """The frames of a :class:`HandheldMotion`: stacked cam_from_world of shape (count,).
 
     Args:
         seed: the same seed gives the same motion.
@@ -47,14 +109,8 @@ def handheld_trajectory(
         rotation_deg: largest angle of a camera's axes to the first.
         rate_hz: frames a second.
     """
-    if count < 1:
-        raise ValueError(f"count must be 1 or more frames; got {count}.")
-    rng = np.random.default_rng(seed)
-    times = np.arange(count) / rate_hz
-    shift = _scaled_to_peak(_tremor(rng, times), translation_m)
-    turn = _scaled_to_peak(_tremor(rng, times), math.radians(rotation_deg))
-    start_from_cam = RigidTransform.from_components(shift, Rotation.from_rotvec(turn))
-    return start_from_cam.inv() * (start if start is not None else RigidTransform.identity())
+    motion = HandheldMotion.random(seed, count, start, translation_m, rotation_deg, rate_hz)
+    return motion.at(np.arange(count) / rate_hz)
 
 
 def walk_trajectory(
@@ -106,22 +162,6 @@ def walk_trajectory(
         f"Room {room.name!r} must have free space for a walk of {steps * step_m:.1f} m with {min_clearance_m} m "
         f"clearance; found none from its default view. Ask for less clearance, fewer frames or less speed."
     )
-
-
-def _tremor(rng: np.random.Generator, times: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
-    """Random smooth motion in three axes that starts at 0."""
-    phases = rng.uniform(0.0, 2.0 * np.pi, size=(len(_TREMOR_HZ), 3))
-    amplitudes = rng.normal(size=(len(_TREMOR_HZ), 3)) / _TREMOR_HZ[:, None]
-    angles = 2.0 * np.pi * times[:, None, None] * _TREMOR_HZ[:, None] + phases
-    waves = (amplitudes * np.sin(angles)).sum(axis=1)
-    motion: Float[np.ndarray, "n 3"] = waves - waves[:1]
-    return motion
-
-
-def _scaled_to_peak(motion: Float[np.ndarray, "n 3"], peak: float) -> Float[np.ndarray, "n 3"]:
-    """The motion, scaled so that its longest vector has length ``peak``."""
-    longest = np.linalg.norm(motion, axis=-1).max()
-    return motion * (peak / longest) if longest > 0 else motion
 
 
 def _waypoints(

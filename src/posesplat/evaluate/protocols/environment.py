@@ -14,7 +14,7 @@ from typing import Any
 from posesplat import _kernels
 from posesplat.kernels.threads import thread_count
 
-_PACKAGES = ("numpy", "scipy", "opencv-python-headless", "poselib", "small_gicp")
+_PACKAGES = ("numpy", "scipy", "opencv-python-headless", "poselib", "small_gicp", "pycolmap")
 
 
 def environment(threads: int | None = None, packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:

@@ -1,18 +1,15 @@
-"""What all suites of ``bench localize`` share: options, where results go, and how progress is told."""
+"""What all suites of ``bench localize`` share: options, and how answers are gathered."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from posesplat.evaluate.protocols.report import Report, Table
+from posesplat.evaluate.protocols.run import Run
 from posesplat.evaluate.protocols.trials import Answer, Method, error_tables
 from posesplat.geometry.cameras import Camera
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,8 @@ class Settings:
 
 
 @dataclass
-class Bench:
-    """One run: its settings, its report, and whom to tell how far it is."""
-
-    settings: Settings
-    report: Report
-    on_progress: Callable[[str, int, int], None] = field(default=lambda what, done, total: None)
-    """Called with what is being done, the number of parts done, and their total."""
-    on_tables: Callable[[], None] = field(default=lambda: None)
-    """Called when tables have been added to the report, so that a long run can save what it has."""
+class Bench(Run[Settings]):
+    """One run of ``bench localize``."""
 
     @contextmanager
     def answers(
@@ -78,22 +68,3 @@ class Bench:
             yield answers
         finally:
             self.add(error_tables(name, title, methods, answers, self.settings.seed, notes))
-
-    def add(self, tables: Sequence[Table]) -> None:
-        """Report finished tables."""
-        self.report.tables.extend(tables)
-        for table in tables:
-            _LOG.info("measured: %s", table.title)
-        self.on_tables()
-
-    def advancing(self, what: str, total: int) -> Callable[[], None]:
-        """A function to call after each of ``total`` parts."""
-        done = 0
-        self.on_progress(what, 0, total)
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            self.on_progress(what, done, total)
-
-        return advance
