@@ -11,6 +11,7 @@ namespace {
 #include "composite.h"
 #include "accumulate.h"
 #include "lookup.h"
+#include "backward.h"
 #include "plane_fit.h"
 #include "small_motion.h"
 
@@ -28,6 +29,8 @@ const Kernels kTable = {
     accumulate_tile,
     lookup_depth_row,
     lookup_channel_row,
+    backward_planes,
+    backward_tile,
     fit_planes_row,
     small_motion_lengths,
     small_motion_sums,

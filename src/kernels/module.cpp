@@ -232,6 +232,43 @@ nb::dict render(Scene& scene, const Camera& camera, const std::array<double, 9>&
   return outputs.result();
 }
 
+nb::dict backward(Scene& scene, const Camera& camera, const std::array<double, 9>& rotation,
+                  const std::array<double, 3>& centre, Floats channels, Floats alpha, Floats depth,
+                  std::optional<Floats> by_channels, std::optional<Floats> by_alpha, std::optional<Floats> by_depth,
+                  bool gaussians, float near, int threads) {
+  const size_t h = camera.params.height, w = camera.params.width, n = scene.count(), c = scene.channels();
+  expect_shape(channels, {h, w, c}, "channels", kImageAdvice);
+  expect_shape(alpha, {h, w}, "alpha", kImageAdvice);
+  expect_shape(depth, {h, w}, "depth", kImageAdvice);
+  constexpr const char* kAdvice = "A loss that is not finite has no derivative.";
+  if (by_channels) expect_shape(*by_channels, {h, w, c}, "by_channels", kImageAdvice), expect_finite(*by_channels, "by_channels", kAdvice);
+  if (by_alpha) expect_shape(*by_alpha, {h, w}, "by_alpha", kImageAdvice), expect_finite(*by_alpha, "by_alpha", kAdvice);
+  if (by_depth) expect_shape(*by_depth, {h, w}, "by_depth", kImageAdvice), expect_finite(*by_depth, "by_depth", kAdvice);
+  Outputs outputs;
+  SceneGradients targets{};
+  if (gaussians) {
+    targets.means = outputs.add("means_in_world", {n, 3});
+    targets.quats_wxyz = outputs.add("quats_wxyz", {n, 4});
+    targets.scales = outputs.add("scales", {n, 3});
+    targets.opacities = outputs.add("opacities", {n});
+    targets.values = outputs.add("channels", {n, c});
+    targets.screen = outputs.add("screen", {n, 2});
+    targets.visible = outputs.add("visible", {n});
+  }
+  nb::capsule owner;
+  targets.pose = allocate<double>(kPoseDof, owner);
+  const ImageGradients in{channels.data(), alpha.data(), depth.data(), optional_data(by_channels),
+                          optional_data(by_alpha), optional_data(by_depth)};
+  {
+    nb::gil_scoped_release release;
+    scene.backward(camera.params, make_pose(rotation, centre), near, threads, in, targets);
+  }
+  nb::dict result = outputs.result();
+  const size_t shape[1] = {kPoseDof};
+  result["pose"] = Doubles(targets.pose, 1, shape, owner);
+  return result;
+}
+
 nb::tuple normal_equations(Scene& scene, const Camera& camera, const std::array<double, 9>& rotation,
                            const std::array<double, 3>& centre, std::optional<Floats> depth,
                            std::optional<Floats> channels, const std::array<float, 3>& depth_term,
@@ -372,6 +409,8 @@ NB_MODULE(_kernels, m) {
 
   m.def("render", &render, "scene"_a, "camera"_a, "rotation"_a, "centre"_a, "flags"_a, "near"_a, "layer"_a,
         "threads"_a);
+  m.def("backward", &backward, "scene"_a, "camera"_a, "rotation"_a, "centre"_a, "channels"_a, "alpha"_a, "depth"_a,
+        "by_channels"_a.none(), "by_alpha"_a.none(), "by_depth"_a.none(), "gaussians"_a, "near"_a, "threads"_a);
   m.def("normal_equations", &normal_equations, "scene"_a, "camera"_a, "rotation"_a, "centre"_a, "depth"_a.none(),
         "channels"_a.none(), "depth_term"_a, "channel_term"_a, "gain"_a, "bias"_a, "min_alpha"_a, "near"_a,
         "layer"_a, "threads"_a);

@@ -54,6 +54,8 @@ Scene::Scene(int64_t count, int channels, const float* means, const float* quats
     : count_(count),
       channels_(channels),
       means_(means, means + 3 * count),
+      quats_(quats_wxyz, quats_wxyz + 4 * count),
+      scales_(scales, scales + 3 * count),
       covariances_(6 * count),
       opacities_(opacities, opacities + count),
       normals_(normals, normals + 3 * count),
@@ -77,17 +79,19 @@ Scene::Scene(int64_t count, int channels, const float* means, const float* quats
   splats_.reset(new Splat[std::max<int64_t>(count, 1)]);
 }
 
-template <class Finish>
-void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near,
-                          float layer, int threads, const Finish& finish) {
-  std::lock_guard lock(mutex_);
-  const Kernels& kernels = active_kernels();
+RenderJob Scene::job_of(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near,
+                        float layer) const {
   RenderJob job{};
   job.scene = {count_, channels_, means_.data(), covariances_.data(), opacities_.data(), normals_.data(), values_.data()};
   job.camera = camera, job.pose = pose, job.flags = flags, job.near = near, job.layer = layer;
   job.splats = splats_.get();
   job.tiles_x = (camera.width + kTileWidth - 1) / kTileWidth;
   job.tiles_y = (camera.height + kTileHeight - 1) / kTileHeight;
+  return job;
+}
+
+int64_t Scene::list_splats(RenderJob& job, std::vector<int64_t>& start, int threads) {
+  const Kernels& kernels = active_kernels();
   const int tiles = job.tiles_x * job.tiles_y;
   const int64_t chunks = (count_ + kProjectChunk - 1) / kProjectChunk;
   const auto chunk_end = [&](int64_t chunk) { return std::min(count_, (chunk + 1) * kProjectChunk); };
@@ -99,7 +103,8 @@ void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, ui
   });
 
   // Tile by tile, and chunk by chunk within it: the lists do not depend on who wrote them.
-  std::vector<int64_t> start(tiles + 1), cursors(chunks * tiles);
+  std::vector<int64_t> cursors(chunks * tiles);
+  start.resize(tiles + 1);
   int64_t total = 0, longest = 0;
   for (int tile = 0; tile < tiles; ++tile) {
     start[tile] = total;
@@ -116,11 +121,22 @@ void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, ui
   parallel_for(chunks, threads, [&](int64_t chunk, int) {
     kernels.scatter(job, chunk * kProjectChunk, chunk_end(chunk), &cursors[chunk * tiles]);
   });
+  return longest;
+}
+
+template <class Finish>
+void Scene::for_each_tile(const CameraParams& camera, const PoseParams& pose, uint32_t flags, float near,
+                          float layer, int threads, const Finish& finish) {
+  std::lock_guard lock(mutex_);
+  const Kernels& kernels = active_kernels();
+  RenderJob job = job_of(camera, pose, flags, near, layer);
+  std::vector<int64_t> start;
+  const int64_t longest = list_splats(job, start, threads);
 
   const int planes = kernels.tile_planes(flags, channels_);
   std::vector<std::vector<float>> buffers(std::max(threads, 1));
   std::vector<std::vector<Entry>> scratches(std::max(threads, 1));
-  parallel_for(tiles, threads, [&](int64_t tile, int worker) {
+  parallel_for(job.tiles_x * job.tiles_y, threads, [&](int64_t tile, int worker) {
     if (buffers[worker].empty()) buffers[worker].resize(static_cast<size_t>(planes) * kRowStride * kTileHeight);
     if (scratches[worker].empty()) scratches[worker].resize(std::max<int64_t>(2 * longest, 1));
     kernels.composite_tile(job, static_cast<int>(tile), scratches[worker].data(), buffers[worker].data());

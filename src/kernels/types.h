@@ -155,6 +155,33 @@ struct Query {
   float occlusion;         // relative depth difference beyond which a colour sample counts as hidden
 };
 
+// Moments of a loss that one splat collects in one tile, in the order of a record; its channels follow.
+enum RecordField : int {
+  kByPower,    // derivative for the exponent of alpha, summed over pixels: d = pixel - centre
+  kByPowerX,   // ... times d_x
+  kByPowerY,   // ... times d_y
+  kByPowerXX,  // ... times d_x^2
+  kByPowerXY,
+  kByPowerYY,
+  kByDepth,    // derivative for the depth of the centre
+  kRecordFields,
+};
+
+// Backward pass over a rendered image: derivatives of a loss in, one record a splat and tile out.
+struct BackwardJob {
+  RenderJob render;
+  const float* channels;     // h x w x c, composited on black
+  const float* alpha;        // h x w
+  const float* depth;        // h x w, expected depth
+  const float* by_channels;  // h x w x c, derivative of the loss; null without
+  const float* by_alpha;     // h x w; null without
+  const float* by_depth;     // h x w; null without
+  bool values;               // also derivatives for the channel values
+  const int64_t* first_record;  // of each splat; its tiles follow row by row
+  float* records;
+  int record_size;
+};
+
 struct PlaneFit {
   const float* inverse_depth;  // padded by radius on all sides with zeros
   int width, height, radius;
@@ -202,6 +229,8 @@ struct Kernels {
   void (*accumulate_tile)(const RenderJob&, int tile, const float* buffer, const Observations&, PixelSums*);
   void (*lookup_depth_row)(const View&, const Query&, int block_row, Sums<kPoseDof>* blocks);
   void (*lookup_channel_row)(const View&, const Query&, int block_row, Sums<kColourDof>* blocks);
+  int (*backward_planes)(int channels);
+  void (*backward_tile)(const BackwardJob&, int tile, Entry* scratch, float* buffer);
   void (*fit_planes_row)(const PlaneFit&, int row);
   void (*small_motion_lengths)(const SmallMotionJob&, double* lengths);
   void (*small_motion_sums)(const SmallMotionJob&, const SmallMotionSums&);

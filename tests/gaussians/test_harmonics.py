@@ -7,7 +7,7 @@ import pytest
 from scipy.special import sph_harm_y
 
 from posesplat.gaussians.gaussians import SH_C0, Gaussians
-from posesplat.gaussians.harmonics import evaluate_sh, sh_basis
+from posesplat.gaussians.harmonics import evaluate_sh, sh_basis, sh_direction_gradient
 
 
 def directions(count: int = 200) -> np.ndarray:
@@ -99,3 +99,24 @@ def test_rgb_of_gaussians_looks_from_the_camera_to_the_gaussian() -> None:
 def test_other_coefficient_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="1, 4, 9 or 16"):
         sh_basis(np.ones((1, 3)), 5)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_direction_gradient_is_that_of_scipys_harmonics(degree: int) -> None:
+    """Central differences for directions of several lengths; a longer one changes in proportion less."""
+    vectors = directions(50) * np.linspace(0.2, 5, 50)[:, None]
+    weights = np.random.default_rng(1).normal(size=(50, (degree + 1) ** 2))
+
+    def value(moved: np.ndarray) -> np.ndarray:
+        unit = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+        basis = np.concatenate([real_harmonics(unit, part) for part in range(degree + 1)], axis=1)
+        return np.sum(weights * basis, axis=1)
+
+    expected = np.stack([(value(vectors + step) - value(vectors - step)) / 2e-6 for step in 1e-6 * np.eye(3)], axis=1)
+    np.testing.assert_allclose(sh_direction_gradient(weights, vectors), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_direction_gradient_of_nothing_and_of_a_wrong_count() -> None:
+    assert np.isfinite(sh_direction_gradient(np.ones((2, 16)), np.zeros((2, 3)))).all()
+    with pytest.raises(ValueError, match="must have 1, 4, 9 or 16"):
+        sh_direction_gradient(np.ones((2, 5)), np.ones((2, 3)))

@@ -5,6 +5,7 @@ Pixel centres lie at whole numbers + 0.5. Tangents are (rotation, translation), 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,14 @@ class Cloud:
         return Scene(*(field.astype(np.float32) for field in fields))
 
     def select(self, index: np.ndarray | slice) -> Cloud:
-        return Cloud(*(value[index] for value in vars(self).values()))
+        return self.replaced(**{name: value[index] for name, value in vars(self).items()})
+
+    def replaced(self, **values: np.ndarray) -> Cloud:
+        """A copy with some arrays changed, which keep all their digits: for differences."""
+        other = copy.copy(self)
+        for name, value in values.items():
+            object.__setattr__(other, name, value)
+        return other
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from scipy.spatial.transform import RigidTransform, Rotation
 
 from posesplat.align.global_start import KeypointStartOptions, absolute_pose, poselib_camera
 from posesplat.align.point_tracker import PointTracker
-from posesplat.align.small_motion import Sightings, rotation_only
+from posesplat.align.sightings import Sightings
+from posesplat.align.small_motion import rotation_only
 from posesplat.align.tracks import Tracks, corners, locally_normalised
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate

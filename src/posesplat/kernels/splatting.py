@@ -106,18 +106,21 @@ class NormalEquations:
         return max(self.curvatures / self.weights, least) if self.weights > 0 else 1.0
 
 
-def _pose_arguments(cam_from_world: RigidTransform) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pose_arguments(cam_from_world: RigidTransform) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Rotation (row by row) and camera centre, as the kernel takes a pose."""
     matrix = cam_from_world.as_matrix()
     rotation = matrix[:3, :3]
     centre = -rotation.T @ matrix[:3, 3]
     return tuple(rotation.ravel().tolist()), tuple(centre.tolist())
 
 
-def _camera_argument(camera: Camera) -> Any:
+def camera_argument(camera: Camera) -> Any:
+    """The kernel's own camera."""
     return _kernels.Camera(camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height)
 
 
-def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
+def contiguous(array: np.ndarray | None) -> np.ndarray | None:
+    """The array as the kernel takes it: float32, row by row."""
     return None if array is None else np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -183,9 +186,9 @@ def render(
     flags |= _kernels.CHANNELS if channels else 0
     flags |= _kernels.CHANNEL_GRADIENTS if gradients else 0
     flags |= _kernels.DEPTH_JACOBIAN if jacobian else 0
-    rotation, centre = _pose_arguments(cam_from_world)
+    rotation, centre = pose_arguments(cam_from_world)
     images = _kernels.render(
-        scene.handle, _camera_argument(camera), rotation, centre, flags, NEAR, layer, thread_count(threads)
+        scene.handle, camera_argument(camera), rotation, centre, flags, NEAR, layer, thread_count(threads)
     )
     return View(camera, cam_from_world, **images)
 
@@ -224,14 +227,14 @@ def normal_equations(
     Returns:
         Sums of the depth term (6 unknowns) and of the channel term (8 unknowns).
     """
-    rotation, centre = _pose_arguments(cam_from_world)
+    rotation, centre = pose_arguments(cam_from_world)
     depth_sums, channel_sums = _kernels.normal_equations(
         scene.handle,
-        _camera_argument(camera),
+        camera_argument(camera),
         rotation,
         centre,
-        _contiguous(depth),
-        _contiguous(channels),
+        contiguous(depth),
+        contiguous(channels),
         depth_term.packed(),
         channel_term.packed(),
         gain,
@@ -250,9 +253,9 @@ class FrozenView:
     def __init__(self, view: View) -> None:
         if view.planes is None or view.variance is None:
             raise ValueError("FrozenView needs a view rendered with planes=True; got one without planes.")
-        rotation, centre = _pose_arguments(view.cam_from_world)
+        rotation, centre = pose_arguments(view.cam_from_world)
         self.handle = _kernels.RenderedView(
-            _camera_argument(view.camera), rotation, centre, view.planes, view.variance, view.alpha, view.channels
+            camera_argument(view.camera), rotation, centre, view.planes, view.variance, view.alpha, view.channels
         )
         self.view = view
 
@@ -300,15 +303,15 @@ def lookup(
     Returns:
         Sums of the depth term (6 unknowns) and of the channel term (8 unknowns), split over blocks of pixels too.
     """
-    rotation, centre = _pose_arguments(cam_from_world)
+    rotation, centre = pose_arguments(cam_from_world)
     depth_sums, channel_sums = _kernels.lookup(
         frozen.handle,
-        _camera_argument(camera),
+        camera_argument(camera),
         rotation,
         centre,
-        _contiguous(depth),
-        _contiguous(channels),
-        _contiguous(gradients),
+        contiguous(depth),
+        contiguous(channels),
+        contiguous(gradients),
         depth_term.packed(),
         channel_term.packed(),
         gain,

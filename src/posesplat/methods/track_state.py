@@ -45,13 +45,11 @@ class TrackState:
             for name, time, estimate in zip(self.done.names, self.done.timestamps, self.done, strict=True)
         ]
         text = json.dumps({"format": _FORMAT, "setting": self.setting, "frames": frames, "scaled": self.scaled})
-        tracker = {f"tracker_{name}": value for name, value in vars(self.tracker).items()}
-        own: dict[str, Any] = {"text": np.array(text)}
-        arrays = own | tracker | _anchor_arrays(self.anchor) | _member_arrays(self.members)
+        arrays: dict[str, Any] = {"text": np.array(text)}
+        arrays |= {f"tracker_{name}": value for name, value in vars(self.tracker).items()}
+        arrays |= _anchor_arrays(self.anchor) | _member_arrays(self.members)
         with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file, text=np.array(text), **_anchor_arrays(self.anchor), **_member_arrays(self.members), **tracker
-            )
+            np.savez(file, **arrays)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> TrackState:
