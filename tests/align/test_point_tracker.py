@@ -77,6 +77,32 @@ def test_another_picture_has_none_of_the_points(reference: np.ndarray, points: n
     assert PointTracker(reference, points, CAMERA).follow(other)[1].mean() < 0.02
 
 
+def test_a_leap_is_followed_when_it_is_expected(reference: np.ndarray, points: np.ndarray) -> None:
+    turn = Rotation.from_euler("YXZ", [6.0, -4.0, 30.0], degrees=True)
+    wrong = Rotation.from_euler("YXZ", [1.0, 1.0, 2.0], degrees=True) * turn
+    rays = np.column_stack([(points - [CAMERA.cx, CAMERA.cy]) / [CAMERA.fx, CAMERA.fy], np.ones(len(points))])
+    true, thought = (CAMERA.project(each.apply(rays)) for each in (turn, wrong))
+    there = seen_by(turn)
+    bare = TrackerOptions(rescue_share=0.0)
+    assert PointTracker(reference, points, CAMERA, bare).follow(there)[1].mean() < 0.1
+    tracker = PointTracker(reference, points, CAMERA)
+    tracker.expect(thought)
+    for _ in range(2):
+        pixels, seen = tracker.follow(there)
+        assert seen.mean() > 0.6
+        error = (pixels - true)[seen]
+        assert np.abs(np.median(error, axis=0)).max() < 0.04
+        assert np.median(np.abs(error)) < 0.2
+
+
+def test_expected_places_must_be_places(reference: np.ndarray, points: np.ndarray) -> None:
+    tracker = PointTracker(reference, points, CAMERA)
+    wrong = points.copy()
+    wrong[3] = np.nan
+    with pytest.raises(ValueError, match="expect needs a finite place"):
+        tracker.expect(wrong)
+
+
 def test_no_points_are_none_found(reference: np.ndarray) -> None:
     pixels, seen = PointTracker(reference, np.zeros((0, 2)), CAMERA).follow(reference)
     assert pixels.shape == (0, 2)

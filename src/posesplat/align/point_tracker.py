@@ -10,7 +10,7 @@ that are not found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -110,6 +110,27 @@ class PointTracker:
         self._camera = camera
         self._options = options
         self.state = TrackerState(np.eye(3), points, normalised, points, np.ones(len(points), dtype=bool))
+        self._leapt = False
+        """Whether the next frame is not like the last one, so that even coarse windows must be turned back."""
+
+    def expect(self, pixels: Float[np.ndarray, "points 2"]) -> None:
+        """Say where the points will be in the next frame, when that is known from elsewhere; corner-based pixels.
+
+        So a frame is followed that is turned or shifted much farther than from one frame to the next.
+
+        Raises:
+            ValueError: when there is not one finite place for each point.
+        """
+        if pixels.shape != self.points.shape or not np.isfinite(pixels).all():
+            raise ValueError(
+                f"PointTracker.expect needs a finite place for each of {len(self.points)} points; got shape "
+                f"{pixels.shape}, {int(np.isfinite(pixels).all(axis=-1).sum())} of them finite. Leave out points that "
+                "cannot be seen."
+            )
+        rotation = self._rotation_of(self.points, pixels)
+        if rotation is not None:
+            self.state = replace(self.state, rotation=rotation, shifted=self._turned(pixels, rotation.T))
+            self._leapt = True
 
     def follow(
         self, normalised: UInt8[np.ndarray, "height width"]
@@ -118,7 +139,11 @@ class PointTracker:
         options = self._options
         rotation = self._turn(normalised)
         found = None if rotation is None else self._found(normalised, rotation, self.state.shifted)
-        if options.rescue_share > 0 and (found is None or found.seen.mean() < options.rescue_share):
+        if (
+            len(self.points)
+            and options.rescue_share > 0
+            and (found is None or found.seen.mean() < options.rescue_share)
+        ):
             rescued = self._rescued(normalised)
             if rescued is not None and (found is None or rescued.seen.sum() > found.seen.sum()):
                 found = rescued
@@ -130,6 +155,7 @@ class PointTracker:
         if seen.any():
             shifted = np.where(seen[:, None], found.shifted, self.state.shifted)
             self.state = TrackerState(found.rotation, shifted, normalised, pixels, seen)
+            self._leapt = False
         return pixels, seen
 
     def _found(
@@ -163,10 +189,16 @@ class PointTracker:
         """Rotation of the frame against the reference, from its strongest points; None when too few are found."""
         options = self._options
         few = slice(options.coarse_points)
-        guess = self._turned(self.state.shifted[few], self.state.rotation)
+        guess = self.state.shifted[few]
+        if self._leapt:
+            normalised = self._turned_back(normalised, self.state.rotation)
+        else:
+            guess = self._turned(guess, self.state.rotation)
         there, seen = self._round_trip(
             normalised, self.points[few], guess, options.coarse_window_px, options.coarse_levels
         )
+        if self._leapt:
+            there = self._turned(there, self.state.rotation)
         return self._rotation_of(self.points[few][seen], there[seen])
 
     def _rotation_of(

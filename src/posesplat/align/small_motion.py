@@ -87,11 +87,26 @@ def noise_px(lengths: Float[np.ndarray, "frames points"], seen: Bool[np.ndarray,
     return float(np.median(lengths[seen])) / _RAYLEIGH_MEDIAN
 
 
-def robust_cost(lengths: Float[np.ndarray, "frames points"], loss: Loss, scale: float) -> float:
-    """Sum of the loss over all sightings (0 where not seen, as the residual is); squared pixels."""
+def frame_scales(
+    lengths: Float[np.ndarray, "frames points"], seen: Bool[np.ndarray, "frames points"]
+) -> Float[np.ndarray, "frames 1"]:
+    """The same for each frame on its own; frames that see nothing have the least."""
+    empty = ~seen.any(axis=1, keepdims=True)
+    counted = np.where(seen, lengths, np.where(empty, 0.0, np.nan))
+    return np.maximum(_DISTRUSTED * np.nanmedian(counted, axis=1, keepdims=True), _LEAST_SCALE_PX)
+
+
+def robust_losses(
+    lengths: Float[np.ndarray, "frames points"], loss: Loss, scale: float | Float[np.ndarray, "frames 1"]
+) -> Float[np.ndarray, "frames points"]:
+    """The loss of each sighting (0 where not seen, as the residual is); squared pixels."""
     ratio = (lengths / scale) ** 2
-    values = np.log1p(ratio) if loss == "cauchy" else ratio / (1.0 + ratio)
-    return float(scale**2 * values.sum())
+    return np.asarray(scale**2 * (np.log1p(ratio) if loss == "cauchy" else ratio / (1.0 + ratio)))
+
+
+def robust_cost(lengths: Float[np.ndarray, "frames points"], loss: Loss, scale: float) -> float:
+    """Sum of the loss over all sightings; squared pixels."""
+    return float(robust_losses(lengths, loss, scale).sum())
 
 
 def robust_weights(
@@ -289,8 +304,7 @@ def rotation_only(
     # The scale follows the residuals from loose to tight, so that neither a large turn nor movers decide.
     for iteration in range(max_iterations):
         lengths = motion.lengths(sightings)
-        counted = np.where(sightings.seen, lengths, np.nan)
-        scale = np.maximum(_DISTRUSTED * np.nanmedian(counted, axis=1), _LEAST_SCALE_PX)[:, None]
+        scale = frame_scales(lengths, sightings.seen)
         turn = _turns(motion, sightings, robust_weights(lengths, sightings, "geman-mcclure", scale))
         motion = replace(motion, rotations=Rotation.from_rotvec(turn).as_matrix() @ motion.rotations)
         if iteration > 2 and float(np.abs(turn).max(initial=0.0)) < tolerance:

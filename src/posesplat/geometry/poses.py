@@ -34,12 +34,12 @@ def skew(vector: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
     return np.stack(rows, axis=-1).reshape(*v.shape[:-1], 3, 3)
 
 
-def adjoint(transform: RigidTransform) -> Float[np.ndarray, "6 6"]:
+def adjoint(transform: RigidTransform) -> Float[np.ndarray, "*n 6 6"]:
     """The matrix Ad with b exp(xi) b^-1 = exp(Ad xi), for tangents in (rotation, translation) order."""
     rotation = transform.rotation.as_matrix()
-    result = np.zeros((6, 6))
-    result[:3, :3] = result[3:, 3:] = rotation
-    result[3:, :3] = skew(transform.translation) @ rotation
+    result = np.zeros((*rotation.shape[:-2], 6, 6))
+    result[..., :3, :3] = result[..., 3:, 3:] = rotation
+    result[..., 3:, :3] = skew(transform.translation) @ rotation
     return result
 
 

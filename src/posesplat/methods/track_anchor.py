@@ -12,6 +12,7 @@ from scipy.spatial.transform import RigidTransform
 from posesplat.align.tracks import CornerOptions, Tracks, corners
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
+from posesplat.geometry.poses import pose_errors
 from posesplat.methods.track_segment import SegmentMotion
 
 Mask = Bool[np.ndarray, "height width"]
@@ -38,6 +39,11 @@ class Anchor:
     """In this camera and units of the world; NaN where unknown."""
     frame: Frame | None = None
     """The frame itself, where later steps need its images."""
+
+    @property
+    def known(self) -> Bool[np.ndarray, " points"]:
+        """Which points have a depth."""
+        return np.isfinite(self.inverse_depths)
 
 
 @dataclass(frozen=True)
@@ -116,3 +122,42 @@ def moved_anchor(
         np.concatenate([known, np.full(len(fresh), np.nan)]),
         member.frame,
     )
+
+
+def kept_anchors(anchors: Sequence[Anchor], limit: int = 20, recent: int = 4) -> tuple[Anchor, ...]:
+    """The anchors worth keeping for loops: the first, the last few, and those whose views differ most; in their order.
+
+    Views differ by the angle between their orientations plus their distance in median depths (so by an angle, too). Of
+    the two most alike, the later is dropped until few enough are left; those last ones count neither way: they go by.
+
+    Args:
+        anchors: in the order of the video, all with a pose.
+        limit: most anchors kept, which bounds memory and the work for each new one.
+        recent: how many of the last are kept in any case.
+
+    Raises:
+        ValueError: when the limit leaves no place for the first and the last.
+    """
+    if recent < 1 or limit < recent + 1:
+        raise ValueError(
+            f"kept_anchors needs recent >= 1 and limit above recent; got limit {limit} and recent {recent}. "
+            "Raise the limit."
+        )
+    count = len(anchors)
+    if count <= limit:
+        return tuple(anchors)
+    poses = RigidTransform.concatenate([anchor.cam_from_world for anchor in anchors])
+    known = [anchor.inverse_depths[anchor.known] for anchor in anchors]
+    median = np.array([float(np.median(depths)) if len(depths) else 1.0 for depths in known])
+
+    between = np.arange(count - recent)
+    differences = np.full((len(between), len(between)), np.inf)
+    for one in between[1:]:
+        distance, degrees = pose_errors(poses[between[:one]], RigidTransform.concatenate([poses[one]] * one))
+        differences[one, :one] = np.radians(degrees) + distance * np.minimum(median[:one], median[one])
+    dropped: set[int] = set()
+    while count - len(dropped) > limit:
+        later = int(np.argmin(differences.min(axis=1)))
+        dropped.add(later)
+        differences[later], differences[:, later] = np.inf, np.inf
+    return tuple(anchor for index, anchor in enumerate(anchors) if index not in dropped)
