@@ -19,6 +19,8 @@ from posesplat.geometry.poses import (
     looking_at,
     perturbed,
     pose_errors,
+    rescaled,
+    rescaled_covariance,
     skew,
 )
 
@@ -133,3 +135,14 @@ def test_looking_at() -> None:
     for bad in (centre, centre + 2 * down):
         with pytest.raises(ValueError, match="looking_at needs a target"):
             looking_at(centre, bad, down)
+
+
+def test_rescaled_poses_and_covariances_belong_together() -> None:
+    rng = np.random.default_rng(4)
+    pose, tangent = exp(rng.normal(0, 0.3, 6)), rng.normal(0, 1e-3, 6)
+    longer = tangent * np.array([1.0, 1.0, 1.0, 2.5, 2.5, 2.5])
+    # Perturbing and then telling lengths in another unit is telling both in it.
+    expected = perturbed(rescaled(pose, 2.5), longer).as_matrix()
+    np.testing.assert_allclose(rescaled(perturbed(pose, tangent), 2.5).as_matrix(), expected, atol=1e-12)
+    outer = np.outer(tangent, tangent)
+    np.testing.assert_allclose(rescaled_covariance(outer, 2.5), np.outer(longer, longer), rtol=1e-12)

@@ -186,11 +186,15 @@ def _discs(
 
 def smoothed_colors(image: np.ndarray, stride: int) -> Float32[np.ndarray, "h w 3"]:
     """Colour in [0, 1], smoothed as much as sampling every ``stride`` pixels needs, without any shift."""
-    colors = image.astype(np.float32) / np.float32(255)
+    return smoothed_channels(image.astype(np.float32) / np.float32(255), stride)
+
+
+def smoothed_channels(channels: Float32[np.ndarray, "h w c"], stride: int) -> Float32[np.ndarray, "h w c"]:
+    """Any channels, smoothed likewise."""
     if stride == 1:
-        return colors
+        return channels
     sigma = 0.35 * stride
-    return np.asarray(gaussian_filter(colors, (sigma, sigma, 0), mode="nearest"), dtype=np.float32)
+    return np.asarray(gaussian_filter(channels, (sigma, sigma, 0), mode="nearest"), dtype=np.float32)
 
 
 def placed(lifted: LiftedGaussians, cam_from_world: RigidTransform) -> Gaussians:

@@ -94,3 +94,14 @@ def looking_at(
     rotation = np.stack([right, np.cross(forward, right), forward])
     centre = np.asarray(centre_in_world, dtype=np.float64)
     return RigidTransform.from_components(-rotation @ centre, Rotation.from_matrix(rotation))
+
+
+def rescaled(transform: RigidTransform, unit: float) -> RigidTransform:
+    """The same transform with lengths told in another unit, of which one old unit has ``unit``."""
+    return RigidTransform.from_components(unit * transform.translation, transform.rotation)
+
+
+def rescaled_covariance(covariance: Float[np.ndarray, "*n 6 6"], unit: float) -> Float[np.ndarray, "*n 6 6"]:
+    """The covariance that belongs to :func:`rescaled`."""
+    factor = np.array([1.0, 1.0, 1.0, unit, unit, unit])
+    return np.asarray(covariance * factor[:, None] * factor)
