@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame, UnreadableFrame
 from posesplat.geometry.trajectory import Trajectory
 from posesplat.kernels.threads import one_blas_thread
+from posesplat.methods.track_answer import TrackAids
 from posesplat.methods.track_options import TrackOptions
 from posesplat.methods.track_recorder import Recorder
 from posesplat.methods.track_run import Run
@@ -25,6 +27,7 @@ def track(
     options: TrackOptions = TrackOptions(),
     on_estimate: Callable[[str, PoseEstimate], None] | None = None,
     *,
+    aids: TrackAids = TrackAids(),
     resume: TrackState | None = None,
     on_state: Callable[[TrackState], None] | None = None,
 ) -> Trajectory:
@@ -39,6 +42,7 @@ def track(
             gives frames that are damaged, which are refused, and the rest is tracked.
         options: how to track.
         on_estimate: called with name and estimate of each frame, in order, when its segment is done.
+        aids: depth, masks and features, where there are any. Metric depth makes the trajectory metric.
         resume: where an interrupted run stopped; ``frames`` are then those after the ones it had done.
         on_state: called after each segment with what the video can be continued from.
 
@@ -56,7 +60,7 @@ def track(
         if tracker is None:
             if isinstance(frame, UnreadableFrame):
                 raise ValueError(f"The first frame of a video must be readable; {frame.name!r} is not: {frame.reason}")
-            tracker = Tracker(frame.camera, options, on_estimate, resume=resume, on_state=on_state)
+            tracker = Tracker(frame.camera, options, on_estimate, aids=aids, resume=resume, on_state=on_state)
         tracker.take(frame)
     if tracker is None and resume is not None:
         return resume.done
@@ -81,6 +85,7 @@ class Tracker:
         options: TrackOptions = TrackOptions(causal=True),
         on_estimate: Callable[[str, PoseEstimate], None] | None = None,
         *,
+        aids: TrackAids = TrackAids(),
         resume: TrackState | None = None,
         on_state: Callable[[TrackState], None] | None = None,
     ) -> None:
@@ -90,11 +95,12 @@ class Tracker:
             camera: pinhole of all frames.
             options: how to track.
             on_estimate: called with name and estimate of each frame, in order, once it is known.
+            aids: depth, masks and features, where there are any.
             resume: where an interrupted run stopped.
             on_state: called after each segment with what the video can be continued from.
         """
         self._recorder = Recorder(on_estimate, None if resume is None else resume.done)
-        self._run = Run(camera, options, self._recorder, on_state)
+        self._run = Run(camera, options, self._recorder, aids, on_state)
         if resume is not None:
             self._run.restore(resume)
         self._causal = options.causal
@@ -125,12 +131,20 @@ class Tracker:
                 "Split the video where the camera changes."
             )
         with one_blas_thread():
-            self._run.add(self._recorder.register(frame), frame.image)
+            self._run.add(self._recorder.register(frame), frame)
             if self._causal:
                 self._run.settle()
 
     def trajectory(self) -> Trajectory:
-        """The poses of all frames taken; those that waited for later frames are solved now."""
+        """The poses of all frames taken; those that waited for later frames are solved now.
+
+        Where the camera came back to what earlier references saw, all poses are moved to agree with that, also those
+        told before.
+        """
         with one_blas_thread():
             self._run.finish()
         return self._recorder.trajectory()
+
+    def gaussians(self) -> Gaussians | None:
+        """What was seen, in the world, after :meth:`trajectory`; None where no depth was found or given."""
+        return self._run.gaussians()

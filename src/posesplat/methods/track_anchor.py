@@ -13,7 +13,6 @@ from posesplat.align.tracks import CornerOptions, Tracks, corners
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import pose_errors
-from posesplat.methods.track_segment import SegmentMotion
 
 Mask = Bool[np.ndarray, "height width"]
 """True where an image may be used."""
@@ -80,11 +79,6 @@ def first_anchor(
     """The frame whose camera is the world."""
     nothing = np.full(len(points), np.nan)
     return Anchor(index, RigidTransform.identity(), np.zeros((6, 6)), normalised, points, nothing, frame)
-
-
-def known_depths(anchor: Anchor, motion: SegmentMotion, scale: float) -> Float[np.ndarray, " points"]:
-    """Inverse depths of the anchor's points in units of the world, from a segment whose unit is ``scale`` of those."""
-    return motion.inverse_depths / scale if motion.verdict == "motion" else anchor.inverse_depths
 
 
 def moved_anchor(

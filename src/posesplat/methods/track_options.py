@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from posesplat.align.point_tracker import TrackerOptions
 from posesplat.align.small_motion_search import SearchOptions
 from posesplat.align.tracks import CornerOptions
+from posesplat.methods.track_loops import LoopOptions
+from posesplat.methods.track_scene import SceneOptions
 from posesplat.methods.track_segment import TrustRule
 
 
@@ -22,8 +24,12 @@ class TrackOptions:
     """How a segment's motion is looked for."""
     rule: TrustRule = field(default_factory=TrustRule)
     """When a translation is believed."""
+    scene: SceneOptions | None = field(default_factory=SceneOptions)
+    """How poses are refined against the Gaussians of their reference; None leaves them as the points tell."""
+    loops: LoopOptions | None = field(default_factory=LoopOptions)
+    """When an earlier reference counts as seen again; None looks for none."""
     causal: bool = False
-    """Each frame's pose follows from the frames up to it alone, as a live camera needs it; less accurate."""
+    """Each frame's pose follows from the frames up to it alone, as a live camera needs it; no scene, no loops."""
     min_survivors: float = 0.18
     """A segment ends when fewer than this share of its reference's points are found."""
     min_points: int = 40
@@ -32,6 +38,8 @@ class TrackOptions:
     """At most this many new frames are solved together, which bounds memory."""
     keep_reference: float = 0.5
     """After so many frames the reference stays when at least this share of its points is still found."""
+    max_scenes: int = 10
+    """Of how many references the Gaussians are kept, which bounds memory."""
     retained_frames: int = 8
     """Frames of a solved segment that are solved again with the next ones, while the reference stays."""
 

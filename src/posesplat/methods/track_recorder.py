@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from posesplat.geometry.estimate import PoseEstimate
+from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame, UnreadableFrame
 from posesplat.geometry.trajectory import Trajectory
 
@@ -43,6 +43,12 @@ class Recorder:
     def give(self, index: int, estimate: PoseEstimate) -> None:
         """Say what is known of a frame; a later answer replaces an earlier one."""
         self._estimates[index] = estimate
+
+    def rescale(self, scale: Scale) -> None:
+        """Say what the unit of the estimates so far is: that of the world once something sets it."""
+        for index, estimate in enumerate(self._estimates):
+            if estimate is not None and estimate.success:
+                self._estimates[index] = estimate.replace(scale=scale)
 
     def estimate(self, index: int) -> PoseEstimate | None:
         """What is known of a frame by now."""

@@ -12,17 +12,19 @@ from scipy.spatial.transform import RigidTransform
 from posesplat.align.picture_faults import picture_fault, same_scene
 from posesplat.align.point_tracker import PointTracker
 from posesplat.align.tracks import Tracks, corners, locally_normalised
+from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry.cameras import Camera
-from posesplat.geometry.estimate import PoseEstimate
+from posesplat.geometry.estimate import PoseEstimate, Scale
+from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import composed_covariance
-from posesplat.methods.track_anchor import Anchor, Mask, Member, first_anchor, known_depths, moved_anchor, tracks_of
+from posesplat.methods.track_anchor import Anchor, Mask, Member, first_anchor, moved_anchor, tracks_of
+from posesplat.methods.track_answer import ADJUSTED, SegmentAnswer, TrackAids, answered
+from posesplat.methods.track_graph import AnchorGraph
 from posesplat.methods.track_options import TrackOptions
 from posesplat.methods.track_recorder import Recorder
 from posesplat.methods.track_segment import SegmentMotion, solved_segment
 from posesplat.methods.track_state import TrackState
 
-SOURCE = "small motion"
-"""The ``source`` of all estimates."""
 _TOO_FEW = "too few points agree on a motion"
 _FEWEST_TO_HALVE = 4
 _UNSEEN_TRANSLATION = 1e-3
@@ -38,6 +40,7 @@ class _Solved:
     members: tuple[Member, ...]
     tracks: Tracks
     motion: SegmentMotion | None
+    answer: SegmentAnswer | None = None
 
     @property
     def believed(self) -> SegmentMotion | None:
@@ -52,6 +55,7 @@ class Run:
         camera: Camera,
         options: TrackOptions,
         recorder: Recorder,
+        aids: TrackAids = TrackAids(),
         on_state: Callable[[TrackState], None] | None = None,
     ) -> None:
         self.camera = camera
@@ -60,23 +64,29 @@ class Run:
         self._on_state = on_state
         self.setting = f"{camera} {options}"
         self._anchor: Anchor | None = None
-        self._scaled = False
+        self._world: Scale | None = None
+        self._aids = aids
+        self._scene = None if options.causal else options.scene
+        self._graph = None if options.causal or options.loops is None else AnchorGraph(camera, options.loops)
+        self._scenes: list[tuple[int, Gaussians]] = []
+        self._units: dict[int, float] = {}
+        """Of frames that loops moved: the unit of their reference."""
+        self._keeps_frames = self._scene is not None or aids.depth is not None
         self._members: list[Member] = []
         self._solved: _Solved | None = None
 
-    def add(self, index: int, image: UInt8[np.ndarray, "height width 3"], mask: Mask | None = None) -> None:
-        """Take the next frame.
-
-        Args:
-            index: its number, of the recorder.
-            image: RGB.
-            mask: True where points may be; everywhere when left out.
-        """
-        fault = picture_fault(image)
+    def add(self, index: int, frame: Frame) -> None:
+        """Take the next frame, which has an image; ``index`` is its number of the recorder."""
+        assert frame.image is not None
+        fault = picture_fault(frame.image)
         if fault:
             self._refuse(index, f"the picture is {fault}: there is nothing to track")
             return
-        self._take(index, locally_normalised(image), mask)
+        given = self._aids.masks.given
+        mask = None if given is None else given.mask(frame)
+        normalised = locally_normalised(frame.image)
+        nothing = np.zeros((0, 2)), np.zeros(0, dtype=bool)
+        self._take(Member(index, normalised, *nothing, mask, frame=frame if self._keeps_frames else None))
 
     def skip(self, index: int, reason: str) -> None:
         """Refuse a frame that has no picture."""
@@ -103,7 +113,7 @@ class Run:
             self._anchor,
             tuple(self._members),
             self._tracker.state,
-            self._scaled,
+            self._world,
         )
 
     def restore(self, state: TrackState) -> None:
@@ -118,48 +128,59 @@ class Run:
                 "Start anew, or give the same ones."
             )
         self._move_to(state.anchor)
-        self._members, self._tracker.state, self._scaled = list(state.members), state.tracker, state.scaled
+        self._members, self._tracker.state, self._world = list(state.members), state.tracker, state.world
 
     def finish(self) -> None:
         """Solve what is left."""
         while any(not member.given for member in self._members):
             self._close(lost=True)
+        corrected = None if self._graph is None else self._graph.corrected()
+        for index, placed in (corrected or {}).items():
+            estimate = self._recorder.estimate(index)
+            if estimate is not None and estimate.success:
+                moved = estimate.replace(cam_from_world=placed.cam_from_world, covariance=placed.covariance)
+                self._recorder.give(index, moved)
+                self._units[index] = placed.unit
 
-    def _take(self, index: int, normalised: UInt8[np.ndarray, "height width"], mask: Mask | None) -> None:
+    def _take(self, picture: Member) -> None:
+        """Take a picture that has not been compared with the anchor yet."""
         if self._anchor is None:
-            self._start(index, normalised, mask)
+            self._start(picture)
             return
-        if sum(not member.given for member in self._members) >= self._options.max_segment_frames or (
-            self._options.causal and len(self._members) >= self._options.max_segment_frames
-        ):
+        counted = self._members if self._options.causal else [one for one in self._members if not one.given]
+        if len(counted) >= self._options.max_segment_frames:
             self._close(lost=False)
-        pixels, seen = self._follow(normalised, mask)
-        while not self._enough(seen) and self._members:
+        member = self._followed(picture)
+        while not self._enough(member.seen) and self._members:
             self._close(lost=True)
-            pixels, seen = self._follow(normalised, mask)
-        if not self._enough(seen):
-            self._refuse(index, self._loss(normalised, int(seen.sum())))
-            return
-        self._members.append(Member(index, normalised, pixels, seen, mask))
+            member = self._followed(picture)
+        if self._enough(member.seen):
+            self._members.append(member)
+        else:
+            self._refuse(picture.index, self._loss(picture.normalised, int(member.seen.sum())))
 
-    def _follow(
-        self, normalised: UInt8[np.ndarray, "height width"], mask: Mask | None
-    ) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
-        pixels, seen = self._tracker.follow(normalised)
-        return pixels, seen if mask is None else seen & inside(mask, pixels)
+    def _followed(self, picture: Member) -> Member:
+        """Where a picture sees the anchor's points."""
+        pixels, seen = self._tracker.follow(picture.normalised)
+        if picture.mask is not None:
+            seen = seen & inside(picture.mask, pixels)
+        return replace(picture, pixels=pixels, seen=seen)
 
-    def _start(self, index: int, normalised: UInt8[np.ndarray, "height width"], mask: Mask | None) -> None:
-        points = corners(normalised, self._options.corners)
-        if mask is not None:
-            points = points[inside(mask, points)]
+    def _start(self, picture: Member) -> None:
+        points = corners(picture.normalised, self._options.corners)
+        if picture.mask is not None:
+            points = points[inside(picture.mask, points)]
         if len(points) < self._options.min_points:
-            self._refuse(
-                index, f"the picture has {len(points)} corners to track; {self._options.min_points} are needed"
-            )
+            least = self._options.min_points
+            self._refuse(picture.index, f"the picture has {len(points)} corners to track; {least} are needed")
             return
         pose, exact = RigidTransform.identity(), np.zeros((6, 6))
-        self._recorder.give(index, PoseEstimate(True, "", pose, exact, inlier_fraction=1.0, source=SOURCE))
-        self._move_to(first_anchor(index, normalised, points, None))
+        told = PoseEstimate(True, "", pose, exact, inlier_fraction=1.0, source=ADJUSTED)
+        self._recorder.give(picture.index, told)
+        anchor = first_anchor(picture.index, picture.normalised, points, picture.frame)
+        if self._graph is not None:
+            self._graph.hang(picture.index, anchor, pose, exact)
+        self._move_to(anchor)
 
     def _move_to(self, anchor: Anchor) -> None:
         """Begin a segment at another reference."""
@@ -179,7 +200,7 @@ class Run:
         return f"{why}: {found} of {len(self._anchor.points)} points of frame {name!r} were found again"
 
     def _refuse(self, index: int, reason: str) -> None:
-        self._recorder.give(index, PoseEstimate.failure(reason, source=SOURCE))
+        self._recorder.give(index, PoseEstimate.failure(reason, source=ADJUSTED))
         self._recorder.tell()
 
     def _solve(self) -> _Solved:
@@ -192,7 +213,10 @@ class Run:
         before = self._solved.believed if self._solved is not None and self._options.causal else None
         start = before if before is not None and len(members) not in _SEARCHED_ANEW else None
         motion = solved_segment(tracks, self.camera, self._options.search, self._options.rule, start)
-        return _Solved(members, tracks, motion)
+        if motion is None or motion.verdict == "broken":
+            return _Solved(members, tracks, motion)
+        answer = answered(self._anchor, members, motion, self.camera, self._world, self._aids, self._scene)
+        return _Solved(members, tracks, motion, answer)
 
     def _close(self, lost: bool) -> None:
         """Solve the open segment, tell its poses, and begin the next one.
@@ -212,7 +236,7 @@ class Run:
             self._members, self._solved = kept + waiting[:half], None
             self._close(lost=False)
             for member in waiting[half:]:
-                self._take(member.index, member.normalised, member.mask)
+                self._take(member)
             return
         self._hand_out(solved)
         self._recorder.tell()
@@ -229,77 +253,88 @@ class Run:
             reason = _TOO_FEW if solved.motion is None else solved.motion.warnings[0]
             for member in solved.members:
                 if not member.given:
-                    self._recorder.give(member.index, PoseEstimate.failure(reason, source=SOURCE))
+                    self._recorder.give(member.index, PoseEstimate.failure(reason, source=ADJUSTED))
             return
-        scale, warnings = self._scale(motion)
+        assert solved.answer is not None
         place = 0
         for member, is_solved in zip(solved.members, motion.solved, strict=True):
             if is_solved and not member.given:
-                pose, covariance = self._placed(motion, place, scale)
-                told = PoseEstimate(
-                    True,
-                    "",
-                    pose,
-                    covariance,
-                    inlier_fraction=float(motion.inlier_fraction[place]),
-                    source=SOURCE,
-                    warnings=warnings,
-                )
-                self._recorder.give(member.index, told)
+                self._tell(member, motion, solved.answer, place)
             elif not member.given:
-                self._recorder.give(member.index, PoseEstimate.failure(_TOO_FEW, source=SOURCE))
+                self._recorder.give(member.index, PoseEstimate.failure(_TOO_FEW, source=ADJUSTED))
             place += int(is_solved)
 
-    def _placed(
-        self, motion: SegmentMotion, place: int, scale: float, hidden: bool = False
-    ) -> tuple[RigidTransform, Float[np.ndarray, "6 6"]]:
-        """Pose in the world and covariance of a solved frame.
-
-        ``hidden`` replaces an unobservable translation's variance by what a camera may move without its showing.
-        """
+    def _tell(self, member: Member, motion: SegmentMotion, answer: SegmentAnswer, place: int) -> None:
+        """Give the pose of one solved frame."""
         assert self._anchor is not None
-        step = motion.cam_from_reference[place]
-        step = RigidTransform.from_components(scale * step.translation, step.rotation)
-        spread = _rescaled(motion.covariance[place], scale)
-        if hidden and motion.verdict == "rotation":
-            spread[3:, 3:] = _UNSEEN_TRANSLATION**2 * np.eye(3)
-        anchor = self._anchor
-        return step * anchor.cam_from_world, composed_covariance(step, spread, anchor.covariance)
-
-    def _scale(self, motion: SegmentMotion) -> tuple[float, tuple[str, ...]]:
-        """The segment's unit in units of the world, from the points whose depth is known in both."""
-        assert self._anchor is not None
-        if motion.verdict == "rotation":
-            return 1.0, motion.warnings
-        ratio = motion.inverse_depths / self._anchor.inverse_depths
-        ratio = ratio[np.isfinite(ratio)]
-        if len(ratio):
-            return float(np.median(ratio)), motion.warnings
-        if self._scaled:
-            name = self._recorder.name(self._anchor.index)
-            return 1.0, (*motion.warnings, f"scale is not carried over from the frames before {name!r}")
-        return 1.0, motion.warnings
+        step, spread = answer.cam_from_reference[place], answer.covariance[place]
+        told = PoseEstimate(
+            True,
+            "",
+            step * self._anchor.cam_from_world,
+            composed_covariance(step, spread, self._anchor.covariance),
+            scale=answer.scale,
+            inlier_fraction=float(motion.inlier_fraction[place]),
+            source=answer.sources[place],
+            warnings=answer.warnings,
+        )
+        self._recorder.give(member.index, told)
+        if self._graph is not None:
+            self._graph.hang(member.index, self._anchor, step, spread)
 
     def _go_on(self, solved: _Solved, lost: bool) -> None:
         """Choose the reference of the next segment."""
         assert self._anchor is not None
-        motion, last = solved.believed, solved.members[-1]
-        if motion is None or not motion.solved[-1]:
+        motion, answer, last = solved.believed, solved.answer, solved.members[-1]
+        if motion is None or answer is None:
             self._members, self._solved = [], None
             return
-        scale, _ = self._scale(motion)
-        self._scaled |= motion.verdict == "motion"
-        depths = known_depths(self._anchor, motion, scale)
+        translates = motion.verdict == "motion" or answer.scale.metric
+        if translates and self._world is None:
+            self._world = answer.scale
+            self._recorder.rescale(answer.scale)
+        if answer.gaussians is not None:
+            self._keep_scene(self._anchor, answer.gaussians)
+        depths = answer.inverse_depths if motion.verdict == "motion" else self._anchor.inverse_depths
+        anchor = replace(self._anchor, inverse_depths=depths)
+        if self._graph is not None and motion.verdict == "motion":
+            self._graph.compare(replace(anchor, frame=None))
+        if not motion.solved[-1]:
+            self._members, self._solved = [], None
+            return
         if not lost and last.seen.mean() >= self._options.keep_reference:
-            self._anchor = replace(self._anchor, inverse_depths=depths)
+            self._anchor = anchor
             chosen = np.flatnonzero(motion.solved)
             count = min(self._options.retained_frames, len(chosen))
             chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, count).round().astype(np.intp))]
             self._members = [replace(solved.members[place], given=True) for place in chosen]
             self._solved = None
             return
-        pose, covariance = self._placed(motion, int(motion.solved.sum()) - 1, scale, hidden=True)
-        self._move_to(moved_anchor(self._anchor, last, pose, covariance, depths, self.camera, self._options.corners))
+        step, spread = answer.cam_from_reference[-1], answer.covariance[-1].copy()
+        if not translates:
+            spread[3:, 3:] = _UNSEEN_TRANSLATION**2 * np.eye(3)
+        pose = step * anchor.cam_from_world
+        covariance = composed_covariance(step, spread, anchor.covariance)
+        child = moved_anchor(anchor, last, pose, covariance, depths, self.camera, self._options.corners)
+        if self._graph is not None:
+            self._graph.chain(anchor, child, step, spread, answer.log_unit_variance)
+        self._move_to(child)
+
+    def _keep_scene(self, anchor: Anchor, gaussians: Gaussians) -> None:
+        """Keep the Gaussians of an anchor, in its camera frame; of later segments of the same one only the first."""
+        known = {index for index, _ in self._scenes}
+        if anchor.index not in known and len(known) < self._options.max_scenes:
+            self._scenes.append((anchor.index, gaussians))
+
+    def gaussians(self) -> Gaussians | None:
+        """What was seen, in the world: the Gaussians of the first references; None where none were made."""
+        parts = []
+        for index, gaussians in self._scenes:
+            estimate = self._recorder.estimate(index)
+            if estimate is not None and estimate.cam_from_world is not None:
+                unit = self._units.get(index, 1.0)
+                parts.append(gaussians.transformed(estimate.cam_from_world.inv(), unit))
+        return Gaussians.merge(parts) if parts else None
 
 
 def _same(first: tuple[Member, ...], second: tuple[Member, ...]) -> bool:
@@ -312,9 +347,3 @@ def inside(mask: Mask, pixels: Float[np.ndarray, "points 2"]) -> Bool[np.ndarray
     column, row = np.floor(pixels).astype(np.intp).T
     within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return within & mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
-
-
-def _rescaled(covariance: Float[np.ndarray, "6 6"], scale: float) -> Float[np.ndarray, "6 6"]:
-    """A covariance whose unit of length has become ``scale`` units."""
-    unit = np.array([1.0, 1.0, 1.0, scale, scale, scale])
-    return covariance * np.outer(unit, unit)

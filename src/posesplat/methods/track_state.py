@@ -14,7 +14,9 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.point_tracker import TrackerState
 from posesplat.files import whole_file
-from posesplat.geometry.estimate import PoseEstimate
+from posesplat.geometry.cameras import Camera
+from posesplat.geometry.estimate import PoseEstimate, Scale
+from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
 from posesplat.methods.track_anchor import Anchor, Member
 
@@ -35,8 +37,8 @@ class TrackState:
     """Frames of the last segment that help with the next one."""
     tracker: TrackerState
     """Where the reference's points were last seen."""
-    scaled: bool
-    """Whether the unit of the world is known."""
+    world: Scale | None
+    """The unit of the world; None while nothing has set it."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state whole or not at all."""
@@ -44,16 +46,19 @@ class TrackState:
             {"name": name, "timestamp": float(time), **estimate.to_json()}
             for name, time, estimate in zip(self.done.names, self.done.timestamps, self.done, strict=True)
         ]
-        text = json.dumps({"format": _FORMAT, "setting": self.setting, "frames": frames, "scaled": self.scaled})
+        world = None if self.world is None else [self.world.metric, self.world.source]
+        text = json.dumps({"format": _FORMAT, "setting": self.setting, "frames": frames, "world": world})
         arrays: dict[str, Any] = {"text": np.array(text)}
         arrays |= {f"tracker_{name}": value for name, value in vars(self.tracker).items()}
         arrays |= _anchor_arrays(self.anchor) | _member_arrays(self.members)
+        for name, frame in _frames(self.anchor, self.members).items():
+            arrays |= _frame_arrays(name, frame)
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> TrackState:
-        """Read what :meth:`save` wrote.
+    def load(path: str | os.PathLike[str], camera: Camera) -> TrackState:
+        """Read what :meth:`save` wrote, of a video by ``camera``.
 
         Raises:
             FileNotFoundError: when there is no such file.
@@ -63,7 +68,7 @@ class TrackState:
             raise FileNotFoundError(f"Expected the state of an interrupted run at {path}; there is none. Start anew.")
         try:
             with np.load(path, allow_pickle=False) as file:
-                return _state(dict(file))
+                return _state(dict(file), camera)
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise ValueError(
                 f"Expected the state of an interrupted run in {path}; it cannot be read ({error}). Remove it and start "
@@ -71,7 +76,7 @@ class TrackState:
             ) from error
 
 
-def _state(arrays: dict[str, np.ndarray]) -> TrackState:
+def _state(arrays: dict[str, np.ndarray], camera: Camera) -> TrackState:
     record = json.loads(str(arrays["text"]))
     if record["format"] != _FORMAT:
         raise ValueError(f"format {record['format']} instead of {_FORMAT}")
@@ -88,19 +93,43 @@ def _state(arrays: dict[str, np.ndarray]) -> TrackState:
         arrays["anchor_normalised"],
         arrays["anchor_points"],
         arrays["anchor_inverse_depths"],
+        _frame("anchor_frame", arrays, camera),
     )
     members = tuple(
-        Member(int(index), normalised, pixels, seen, given=True)
-        for index, normalised, pixels, seen in zip(
-            arrays["member_index"],
-            arrays["member_normalised"],
-            arrays["member_pixels"],
-            arrays["member_seen"],
-            strict=True,
+        Member(int(index), normalised, pixels, seen, given=True, frame=_frame(f"member_frame_{place}", arrays, camera))
+        for place, (index, normalised, pixels, seen) in enumerate(
+            zip(
+                arrays["member_index"],
+                arrays["member_normalised"],
+                arrays["member_pixels"],
+                arrays["member_seen"],
+                strict=True,
+            )
         )
     )
     tracker = TrackerState(**{name: arrays[f"tracker_{name}"] for name in TrackerState.__dataclass_fields__})
-    return TrackState(record["setting"], done, anchor, members, tracker, record["scaled"])
+    return TrackState(
+        record["setting"], done, anchor, members, tracker, None if record["world"] is None else Scale(*record["world"])
+    )
+
+
+def _frames(anchor: Anchor, members: Sequence[Member]) -> dict[str, Frame | None]:
+    return {"anchor_frame": anchor.frame} | {f"member_frame_{i}": member.frame for i, member in enumerate(members)}
+
+
+def _frame_arrays(name: str, frame: Frame | None) -> dict[str, np.ndarray]:
+    if frame is None:
+        return {}
+    arrays = {f"{name}_label": np.array(frame.name), f"{name}_time": np.array(frame.timestamp)}
+    images = {f"{name}_image": frame.image, f"{name}_depth": frame.depth}
+    return arrays | {key: image for key, image in images.items() if image is not None}
+
+
+def _frame(name: str, arrays: dict[str, np.ndarray], camera: Camera) -> Frame | None:
+    if f"{name}_label" not in arrays:
+        return None
+    image, depth = arrays.get(f"{name}_image"), arrays.get(f"{name}_depth")
+    return Frame(camera, image, depth, str(arrays[f"{name}_label"]), float(arrays[f"{name}_time"]))
 
 
 def _anchor_arrays(anchor: Anchor) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from posesplat.geometry.depth_map import DepthMap, DepthMeaning
+from posesplat.geometry.estimate import ScaleSource
 from posesplat.geometry.frame import Frame
 from posesplat.images import DEPTH_SUFFIXES, DepthUnits, read_depth, stored_depth
 from posesplat.providers.named_files import NamedFiles, check_size
@@ -28,6 +29,7 @@ class SensorDepth:
 
     name = "sensor"
     meaning: DepthMeaning = "metric"
+    source: ScaleSource = "depth sensor"
 
     def depth(self, frame: Frame) -> DepthMap:
         """See :class:`posesplat.providers.depth.provider.DepthProvider`."""
@@ -41,6 +43,8 @@ class SensorDepth:
 
 class FolderDepth:
     """Depth maps in files of the frames' base names: 16-bit PNG, TIFF or PGM, and NumPy arrays."""
+
+    source: ScaleSource = "depth sensor"
 
     def __init__(self, folder: Path, stored: Stored = "metric", units: DepthUnits = DepthUnits(1000.0)) -> None:
         """List the folder.

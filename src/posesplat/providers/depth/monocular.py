@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 from scipy.ndimage import map_coordinates
 
 from posesplat.geometry.depth_map import DepthMap, DepthMeaning
+from posesplat.geometry.estimate import ScaleSource
 from posesplat.geometry.frame import Frame
 from posesplat.providers.checkpoints import (
     checkpoint_name,
@@ -40,6 +41,8 @@ class MonocularDepth:
     DepthPro's metres are in proportion to the focal length of the frame's camera, which takes the place of the field of
     view that it would guess; the others know no focal length and are right for cameras like those they were trained on.
     """
+
+    source: ScaleSource = "learned depth"
 
     def __init__(self, source: str) -> None:
         """Load a checkpoint.

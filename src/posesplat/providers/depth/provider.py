@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from posesplat.geometry.depth_map import DepthMap, DepthMeaning
+from posesplat.geometry.estimate import ScaleSource
 from posesplat.geometry.frame import Frame
 
 
 @runtime_checkable
 class DepthProvider(Protocol):
-    """Gives the depth map of a frame; anything with these three members will do."""
+    """Gives the depth map of a frame; anything with these four members will do."""
 
     @property
     def name(self) -> str:
@@ -20,6 +21,11 @@ class DepthProvider(Protocol):
     @property
     def meaning(self) -> DepthMeaning:
         """What the values of all its maps are; see :data:`posesplat.geometry.depth_map.DepthMeaning`."""
+        ...
+
+    @property
+    def source(self) -> ScaleSource:
+        """Who says what a metre is, where the meaning is metric: ``depth sensor`` or ``learned depth``."""
         ...
 
     def depth(self, frame: Frame) -> DepthMap:
