@@ -143,6 +143,8 @@ def test_poses_that_fit_worse_than_a_still_camera_are_refused() -> None:
 class Inverted:
     """Features that are the inverted colours, and a constant."""
 
+    name, channels = "inverted", 4
+
     def __init__(self) -> None:
         self.seen = 0
 

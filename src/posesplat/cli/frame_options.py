@@ -10,6 +10,7 @@ from posesplat.datasets.calibration import PixelCentre
 
 if TYPE_CHECKING:
     from posesplat.datasets.sequences import FrameSequence
+    from posesplat.images import DepthUnits
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class FrameOptions:
     def __post_init__(self) -> None:
         if self.every < 1 or (self.count is not None and self.count < 1):
             raise ValueError(f"--every and --count must be at least 1; got {self.every} and {self.count}.")
+
+    def depth_units(self) -> DepthUnits:
+        """The unit of depth maps that lie elsewhere than the frames: --depth-scale, else millimetres."""
+        from posesplat.images import DepthUnits
+
+        plausible = None if self.any_depth else (0.01, 50.0)
+        return DepthUnits(self.depth_scale or 1000.0, self.depth_scale is not None, (), plausible)
 
     def open(self, source: Sequence[str]) -> FrameSequence:
         """Open a video, folder, glob or list of images and choose frames.

@@ -76,7 +76,7 @@ def run(options: Options) -> int:
     from posesplat.evaluate.frame_errors import FrameErrors
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.gaussians.splat_map import SplatMap
-    from posesplat.io.frame_poses import read_frame_poses
+    from posesplat.io.frame_poses import read_frame_poses, true_poses
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
 
     began = time.perf_counter()
@@ -88,7 +88,7 @@ def run(options: Options) -> int:
     starts: Any = options.start
     if starts not in _START_RULES:
         starts = read_frame_poses(options.start, frames)
-    true = _true_poses(options, frames)
+    true = true_poses(options.ground_truth, frames)
 
     trajectory, interrupted = _localized(options, scene, frames, starts)
     if not len(trajectory):
@@ -141,16 +141,6 @@ def _localized(options: Options, scene: SplatMap, frames: FrameSequence, starts:
             localizer, iter(frames), starts, lambda frame, estimate: keep(frame.name, estimate)
         ),
     )
-
-
-def _true_poses(options: Options, frames: FrameSequence) -> FramePoses | None:
-    from posesplat.io.frame_poses import read_frame_poses
-
-    if options.ground_truth == "none":
-        return None
-    if options.ground_truth == "auto":
-        return frames.cam_from_world
-    return read_frame_poses(options.ground_truth, frames)
 
 
 def _report(

@@ -53,6 +53,19 @@ def read_frame_poses(path: str | PathLike[str], frames: FrameSequence) -> FrameP
     )
 
 
+def true_poses(choice: str, frames: FrameSequence) -> FramePoses | None:
+    """The poses to compare with that a command was asked for: ``auto`` (the data set's), ``none``, or a file's."""
+    if choice == "none":
+        return None
+    return frames.cam_from_world if choice == "auto" else read_frame_poses(choice, frames)
+
+
+def seen_from_first(poses: FramePoses) -> FramePoses:
+    """The same poses in the camera frame of the first one that is known."""
+    first = next((pose for pose in poses if pose is not None), None)
+    return tuple(None if pose is None or first is None else pose * first.inv() for pose in poses)
+
+
 def _by_name(trajectory: Trajectory, frames: FrameSequence) -> FramePoses:
     """By equal names, or names less suffix; plain numbers are times or row numbers rather than names."""
     if all(re.fullmatch(_PLAIN_NUMBER, name) for name in trajectory.names) or _only_row_numbers(trajectory):

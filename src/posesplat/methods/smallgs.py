@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -24,6 +23,7 @@ from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
+from posesplat.providers.features.provider import FeatureProvider
 
 SOURCE = "smallgs"
 """The ``source`` of all estimates."""
@@ -37,22 +37,11 @@ Progress = Callable[[int, str, int, float], None]
 """Called with a segment's number (from 0), "fit" or "poses", the step (from 0) and its loss."""
 
 
-@runtime_checkable
-class Features(Protocol):
-    """Channels by which pictures are compared instead of colours."""
-
-    def fit(self, images: Iterable[UInt8[np.ndarray, "height width 3"]], /) -> None:
-        """Get to know the clip, once, from some of its images."""
-
-    def features(self, image: UInt8[np.ndarray, "height width 3"], /) -> Float32[np.ndarray, "height width channels"]:
-        """The channels of one image."""
-
-
 def track_smallgs(
     frames: Iterable[Frame],
     depth: Callable[[Frame], np.ndarray] | None = None,
     masks: Callable[[Frame], np.ndarray] | None = None,
-    features: Features | None = None,
+    features: FeatureProvider | None = None,
     options: SmallgsOptions = SmallgsOptions(),
     on_estimate: Callable[[str, PoseEstimate], None] | None = None,
     progress: Progress | None = None,
@@ -193,7 +182,7 @@ class _Pictures:
         self,
         depth: Callable[[Frame], np.ndarray] | None,
         masks: Callable[[Frame], np.ndarray] | None,
-        features: Features | None,
+        features: FeatureProvider | None,
         width: int,
     ) -> None:
         self._depth = depth
