@@ -46,7 +46,12 @@ def tracked(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_output_folder_is_the_contract(tracked: Path) -> None:
     record = json.loads((tracked / "result.json").read_text())
-    assert {path.name for path in tracked.iterdir()} == {"trajectory.txt", "trajectory.npz", "result.json", "gaussians.ply"}
+    assert {path.name for path in tracked.iterdir()} == {
+        "trajectory.txt",
+        "trajectory.npz",
+        "result.json",
+        "gaussians.ply",
+    }
     assert record["command"] == "track"
     assert record["seed"] == 0
     assert record["summary"] == {"frames": FRAMES, "posed": FRAMES, "errors": None}

@@ -92,15 +92,15 @@ def answered(
         options: how poses are refined; None leaves them as they are.
     """
     solved = [member for member, is_solved in zip(members, motion.solved, strict=True) if is_solved]
-    depth, depth_scale, warnings = _reference_depth(anchor, motion, aids)
-    if world is not None and not world.metric and depth_scale.metric:
-        depth_scale = UP_TO_SCALE
+    known = _reference_depth(anchor, motion, aids)
+    if world is not None and not world.metric and known.scale.metric:
+        known = replace(known, scale=UP_TO_SCALE)
     refined = None
     can_refine = anchor.frame is not None and all(member.frame is not None for member in solved)
-    if options is not None and can_refine and (motion.verdict == "motion" or depth is not None):
-        refined = _refined(anchor, solved, motion, camera, depth, depth_scale, aids, options)
+    if options is not None and can_refine and (motion.verdict == "motion" or known.depth is not None):
+        refined = _refined(anchor, solved, motion, camera, known, aids, options)
         _LOG.info("segment of frame %d: %s", anchor.index, refined.reason)
-    own = _own_answer(motion) if refined is None else _refined_answer(motion, refined)
+    own = _own_answer(motion, known) if refined is None else _refined_answer(motion, refined)
     measured = own.scale.metric and (own.scale.source == "depth sensor" or not np.isfinite(anchor.inverse_depths).any())
     ratio, variance, told = _carried(anchor, own.inverse_depths, motion, world)
     if measured:
@@ -118,20 +118,35 @@ def answered(
         inverse_depths=own.inverse_depths / ratio,
         scale=unit,
         log_unit_variance=variance,
-        warnings=(*own.warnings, *warnings, *told),
+        warnings=(*own.warnings, *known.warnings, *told),
         gaussians=gaussians,
     )
 
 
-def _own_answer(motion: SegmentMotion) -> SegmentAnswer:
-    """The segment in its own unit."""
-    sources = (ADJUSTED,) * int(motion.solved.sum())
+@dataclass(frozen=True)
+class _KnownDepth:
+    """Depth of a segment's reference from outside."""
+
+    depth: Float32[np.ndarray, "height width"] | None = None
+    """0 = unknown; None where there is none that fits."""
+    scale: Scale = UP_TO_SCALE
+    """What its unit is; without a unit it is that of the segment."""
+    unit: float = 1.0
+    """The segment's unit in the unit of the depth, where the scale is metric and the translation observable."""
+    warnings: tuple[str, ...] = ()
+    """Why it is not used."""
+
+
+def _own_answer(motion: SegmentMotion, known: _KnownDepth) -> SegmentAnswer:
+    """The segment as its tracks tell it, in the unit of metric depth, else its own."""
+    metric = known.scale.metric and motion.verdict == "motion"
+    unit = known.unit if metric else 1.0
     return SegmentAnswer(
-        motion.cam_from_reference,
-        motion.covariance,
-        sources,
-        motion.inverse_depths,
-        UP_TO_SCALE,
+        poses.rescaled(motion.cam_from_reference, unit),
+        poses.rescaled_covariance(motion.covariance, unit),
+        (ADJUSTED,) * int(motion.solved.sum()),
+        motion.inverse_depths / unit,
+        known.scale if metric else UP_TO_SCALE,
         0.0,
         motion.warnings,
         None,
@@ -155,26 +170,24 @@ def _refined_answer(motion: SegmentMotion, refined: RefinedSegment) -> SegmentAn
     )
 
 
-def _reference_depth(
-    anchor: Anchor, motion: SegmentMotion, aids: TrackAids
-) -> tuple[Float32[np.ndarray, "height width"] | None, Scale, tuple[str, ...]]:
-    """Depth of the anchor, what its unit is, and warnings; None where there is none that fits."""
+def _reference_depth(anchor: Anchor, motion: SegmentMotion, aids: TrackAids) -> _KnownDepth:
+    """Depth of the anchor where there is one that fits its points."""
     if aids.depth is None or anchor.frame is None:
-        return None, UP_TO_SCALE, ()
+        return _KnownDepth()
     seen: DepthMap = aids.depth.depth(anchor.frame)
     metric = seen.meaning == "metric"
     scale = Scale(True, aids.depth.source) if metric else UP_TO_SCALE
     if motion.verdict != "motion":
-        return (seen.values, scale, ()) if metric else (None, UP_TO_SCALE, ())
+        return _KnownDepth(seen.values, scale) if metric else _KnownDepth()
     fit = aligned_depth(seen, anchor.points, motion.inverse_depths)
     if not fit.success or fit.inverse_depths is None:
         told = f"depth of frame {anchor.frame.name!r} is not used: {fit.reason}"
-        return None, UP_TO_SCALE, (told,)
+        return _KnownDepth(warnings=(told,))
     if metric:
-        return seen.values, scale, ()
+        return _KnownDepth(seen.values, scale, fit.factor)
     depth = np.zeros_like(fit.inverse_depths)
     np.divide(np.float32(1), fit.inverse_depths, out=depth, where=np.nan_to_num(fit.inverse_depths) > 0)
-    return depth, UP_TO_SCALE, ()
+    return _KnownDepth(depth)
 
 
 def _refined(
@@ -182,8 +195,7 @@ def _refined(
     solved: Sequence[Member],
     motion: SegmentMotion,
     camera: Camera,
-    depth: Float32[np.ndarray, "height width"] | None,
-    depth_scale: Scale,
+    known: _KnownDepth,
     aids: TrackAids,
     options: SceneOptions,
 ) -> RefinedSegment:
@@ -207,8 +219,8 @@ def _refined(
         anchor.points,
         motion.inverse_depths,
         motion.evidence.noise_px,
-        depth=depth,
-        depth_scale=depth_scale,
+        depth=known.depth,
+        depth_scale=known.scale,
         features=None if aids.features is None else aids.features.features,
         reference_mask=reference_mask,
         masks=masks,
