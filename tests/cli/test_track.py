@@ -16,7 +16,9 @@ from posesplat.datasets.rooms import colour_noise, furnished_room, handheld_traj
 from posesplat.evaluate.alignment import aligned
 from posesplat.evaluate.metrics import absolute_trajectory_error
 from posesplat.geometry.cameras import Camera
+from posesplat.geometry.frame import Frame
 from posesplat.io.formats import read_trajectory
+from posesplat.methods.track import Tracker
 
 CAMERA = Camera(260.0, 260.0, 160.0, 120.0, 320, 240)
 FRAMES = 8
@@ -116,6 +118,63 @@ def test_an_h264_video_a_folder_a_glob_and_a_list_give_the_same_trajectory(pictu
         np.testing.assert_array_equal(found[name].as_matrix(), found["video"].as_matrix())
     moved, _ = aligned(found["video"], POSES, "sim3")
     assert absolute_trajectory_error(moved, POSES).translation_statistics.rmse < 0.002
+
+
+def test_a_camera_that_is_not_known_is_found(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["track", str(pictures), "--camera", "auto", "--out", str(out), *FEW]) == 0
+    record = json.loads((out / "result.json").read_text())
+    low, high = record["estimated_camera"]["focal_interval_px"]
+    assert low < CAMERA.fx < high
+    assert record["camera"]["fx"] == pytest.approx(CAMERA.fx, rel=0.03)
+
+
+def test_depth_maps_in_a_folder_make_it_metric(pictures: Path, tmp_path: Path) -> None:
+    depths = tmp_path / "depth"
+    depths.mkdir()
+    for index, pose in enumerate(POSES):
+        depth = furnished_room(1).cast(CAMERA, pose, colour=False).depth
+        cv2.imwrite(str(depths / f"frame{index}.png"), np.rint(5000 * depth).astype(np.uint16))
+    out = tmp_path / "out"
+    arguments = ["track", str(pictures), "--depth", str(depths), "--depth-scale", "5000", "--out", str(out), *FEW]
+    assert main(arguments) == 0
+    record = json.loads((out / "result.json").read_text())
+    assert all(frame["scale"] == {"metric": True, "source": "depth sensor"} for frame in record["frames"])
+    poses = read_trajectory(out / "trajectory.txt").cam_from_world()
+    assert absolute_trajectory_error(poses, POSES * POSES[0].inv()).translation_statistics.rmse < 0.002
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_end(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = ["--max-segment-frames", "2", *FEW]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert main(["track", str(pictures), "--out", str(whole), *short]) == 0
+    monkeypatch.setattr("posesplat.cli.track._CHECKPOINT_S", 0.0)
+    take = Tracker.take
+    with monkeypatch.context() as patch:
+
+        def interrupted(tracker: Tracker, frame: Frame) -> None:
+            if frame.name == "frame5.png":
+                raise KeyboardInterrupt
+            take(tracker, frame)
+
+        patch.setattr(Tracker, "take", interrupted)
+        assert main(["track", str(pictures), "--out", str(part), *short]) == 130
+    done = json.loads((part / "result.json").read_text())
+    assert done["interrupted"]
+    assert 0 < len(done["frames"]) < FRAMES
+    assert main(["track", str(pictures), "--out", str(part), "--resume", *short]) == 0
+    assert not (tmp_path / "part.unfinished.npz").exists()
+    first, second = (read_trajectory(out / "trajectory.txt").cam_from_world().as_matrix() for out in (whole, part))
+    np.testing.assert_allclose(first, second, atol=1e-9)
+
+
+def test_the_published_method_needs_depth(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", str(pictures), "--method", "smallgs", "--out", str(tmp_path / "out")]) == 2
+    assert "needs depth" in capsys.readouterr().err
+    assert main(["track", str(pictures), "--masks", "nonsense", "--out", str(tmp_path / "out")]) == 2
+    assert "--masks" in capsys.readouterr().err
 
 
 def test_json_on_stdout_is_result_json(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from posesplat.evaluate.protocols.report import Report, Table
 
 Suite = Literal["rooms", "real", "covariance", "failures", "speed"]
-TrackSuite = Literal["rooms", "movers", "still", "real", "speed"]
+TrackSuite = Literal["rooms", "movers", "still", "focal", "real", "speed"]
 _QUICK_QUERIES = 4
 _QUICK_STRIDE = 20
 _QUICK_REALISATIONS = 20
@@ -65,7 +65,7 @@ class TrackBench:
     """Tracking against structure from motion and trivial baselines, on exact synthetic clips and on real ones."""
 
     suite: Literal[TrackSuite, "all"] = "all"
-    """What is measured: rooms by tremor and condition, movers, cameras at rest, real videos, time and memory."""
+    """What is measured: rooms by tremor and condition, movers, cameras at rest, focal lengths, real videos, cost."""
     data: Path | None = None
     """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
     cache: Path | None = None

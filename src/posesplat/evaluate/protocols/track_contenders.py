@@ -10,20 +10,31 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import RigidTransform, Rotation
 
+from posesplat.align.smallgs_options import SmallgsOptions
 from posesplat.evaluate.protocols.track_clips import TrackClip
 from posesplat.evaluate.sfm_rivals import SETTINGS, SfmRival
 from posesplat.evaluate.two_view_rival import two_view_trajectory
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
+from posesplat.methods.smallgs import track_smallgs
 from posesplat.methods.track import track
+from posesplat.methods.track_answer import TrackAids
+from posesplat.methods.track_options import TrackOptions
+from posesplat.providers.depth.measured import SensorDepth
 
 OURS = "posesplat track"
+CAUSAL = "posesplat track, live"
+POINTS = "posesplat track, points only"
+WITH_DEPTH = "posesplat track, depth of frame 1"
+SMALLGS = "smallgs (published, depth of frame 1)"
+_SMALLGS_WIDTH = 128
+"""Pixels a row at which the published method runs: its own 512 takes an hour a clip on one processor."""
 STATIC = "static camera"
 LINE = "line between true ends (told the ends)"
 VELOCITY = "constant velocity (told 2 frames)"
@@ -86,6 +97,10 @@ def contenders(threads: int | None = None, names: Sequence[str] = ()) -> list[Co
     rival = SfmRival(threads or 1)
     everyone = [
         Contender(OURS, on_frames(track), ours=True),
+        Contender(POINTS, on_frames(_points_only), ours=True),
+        Contender(CAUSAL, on_frames(_live), ours=True, slow=True),
+        Contender(WITH_DEPTH, _with_depth, ours=True),
+        Contender(SMALLGS, _smallgs, slow=True),
         Contender(STATIC, _told(static_camera), told=True),
         Contender(LINE, _told(line_between_ends), told=True),
         Contender(VELOCITY, _told(constant_velocity), told=True),
@@ -93,6 +108,37 @@ def contenders(threads: int | None = None, names: Sequence[str] = ()) -> list[Co
         *(Contender(f"{PYCOLMAP} {name}", _sfm(rival, name), slow=True) for name in SETTINGS),
     ]
     return [one for one in everyone if not names or any(name.lower() in one.name.lower() for name in names)]
+
+
+def _points_only(frames: Sequence[Frame]) -> Trajectory:
+    return track(frames, TrackOptions(scene=None))
+
+
+def _live(frames: Sequence[Frame]) -> Trajectory:
+    return track(frames, TrackOptions(causal=True))
+
+
+def _measured(clip: TrackClip) -> list[Frame]:
+    """The clip with depth in its first frame.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    if clip.first_depth is None:
+        raise ValueError("this clip has no depth")
+    return [replace(clip.frames[0], depth=clip.first_depth), *clip.frames[1:]]
+
+
+def _with_depth(clip: TrackClip) -> Answer:
+    frames = _measured(clip)
+    return on_frames(lambda _: track(frames, aids=TrackAids(SensorDepth())))(clip)
+
+
+def _smallgs(clip: TrackClip) -> Answer:
+    """One segment from the first frame, since only that one has depth."""
+    frames = _measured(clip)
+    options = SmallgsOptions(image_width=_SMALLGS_WIDTH, segment_frames=max(len(frames) - 1, 1))
+    return on_frames(lambda _: track_smallgs(frames, options=options))(clip)
 
 
 def answer(contender: Contender, clip: TrackClip) -> Answer:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from posesplat.evaluate.protocols import track_real, track_rooms, track_speed
+from posesplat.evaluate.protocols import track_focal, track_real, track_rooms, track_speed
 from posesplat.evaluate.protocols.suites import run_in_turn
 from posesplat.evaluate.protocols.track_settings import TrackBench
 
@@ -19,6 +19,7 @@ SUITES: dict[str, Callable[[TrackBench], None]] = {
     "rooms": track_rooms.run_rooms,
     "movers": track_rooms.run_movers,
     "still": track_rooms.run_still,
+    "focal": track_focal.run,
     "real": track_real.run,
     "speed": track_speed.run,
 }
