@@ -22,7 +22,10 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("posesplat.cli.demo", "Show what it can do on two small real RGB-D clips that come with it."),
     "map": Command("posesplat.cli.map", "Build a map of Gaussians from posed RGB-D frames."),
     "localize": Command("posesplat.cli.localize", "Find where in a map of Gaussians frames were taken."),
-    "track": Command("posesplat.cli.track", "Find how the camera moved in a short, nearly still video, up to scale."),
+    "track": Command(
+        "posesplat.cli.track",
+        "Find how the camera moved in a nearly still video: up to scale, or in metres with depth.",
+    ),
     "bench": Command("posesplat.cli.bench", "Measure localisation and the kernels, with rivals in the same run."),
     "evaluate": Command("posesplat.cli.evaluate", "Judge an estimated trajectory by the true one: ATE, RPE, speed."),
 }

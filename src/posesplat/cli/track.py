@@ -260,7 +260,7 @@ def _smallgs(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]
         frames,
         lambda keep: track_smallgs(
             iter(frames),
-            lambda frame: depth.depth(frame).values,
+            None if depth.name == "sensor" else lambda frame: depth.depth(frame).values,
             None if given is None else given.mask,
             aids.features,
             settings,
