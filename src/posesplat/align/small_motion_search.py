@@ -55,6 +55,16 @@ class SearchOptions:
     """Frames that a sample is adjusted to."""
     reweighting_rounds: int = 2
     """How often points are weighted anew by their own residuals."""
+    readout: float | None = None
+    """Time that a rolling shutter takes from the first row to the last, as a share of the frame interval; negative from
+    the bottom up, 0 for a global shutter. Found from the frames, and used only where it is beyond doubt, when None."""
+
+    def __post_init__(self) -> None:
+        if self.readout is not None and not -1.5 <= self.readout <= 1.5:
+            raise ValueError(
+                f"SearchOptions.readout must lie in [-1.5, 1.5], a share of the frame interval; got {self.readout}. "
+                "Divide the readout time by the time between frames."
+            )
 
 
 @dataclass(frozen=True)

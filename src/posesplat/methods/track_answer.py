@@ -96,7 +96,9 @@ def answered(
     if world is not None and not world.metric and known.scale.metric:
         known = replace(known, scale=UP_TO_SCALE)
     refined = None
-    can_refine = anchor.frame is not None and all(member.frame is not None for member in solved)
+    # Pictures of a rolling shutter are not what one camera pose sees; their points have been put right, they have not.
+    complete = anchor.frame is not None and all(member.frame is not None for member in solved)
+    can_refine = motion.readout == 0 and complete
     if options is not None and can_refine and (motion.verdict == "motion" or known.depth is not None):
         refined = _refined(anchor, solved, motion, camera, known, aids, options)
         _LOG.info("segment of frame %d: %s", anchor.index, refined.reason)

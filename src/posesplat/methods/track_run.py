@@ -212,7 +212,8 @@ class Run:
         tracks = tracks_of(self._anchor, members)
         before = self._solved.believed if self._solved is not None and self._options.causal else None
         start = before if before is not None and len(members) not in _SEARCHED_ANEW else None
-        motion = solved_segment(tracks, self.camera, self._options.search, self._options.rule, start)
+        times = np.array([member.index - self._anchor.index for member in members], dtype=np.float64)
+        motion = solved_segment(tracks, self.camera, self._options.search, self._options.rule, start, times)
         if motion is None or motion.verdict == "broken":
             return _Solved(members, tracks, motion)
         answer = answered(self._anchor, members, motion, self.camera, self._world, self._aids, self._scene)

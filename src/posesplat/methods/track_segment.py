@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.rolling_shutter import FrameClock
+from posesplat.align.rolling_shutter_search import unrolled_motion
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import SmallMotion, rotation_only
 from posesplat.align.small_motion_search import SearchOptions, searched_motion
@@ -74,6 +76,9 @@ class SegmentMotion:
     """What the judgement rests on."""
     warnings: tuple[str, ...]
     """What a user of these poses should know."""
+    readout: float = 0.0
+    """Time that a rolling shutter took from the first row to the last, as a share of the frame interval, negative from
+    the bottom up; the poses are those at the middle of each frame. 0 for a global shutter."""
 
 
 def solved_segment(
@@ -82,6 +87,7 @@ def solved_segment(
     search: SearchOptions = SearchOptions(),
     rule: TrustRule = TrustRule(),
     before: SegmentMotion | None = None,
+    times: Float[np.ndarray, " frames"] | None = None,
 ) -> SegmentMotion | None:
     """The motion that a segment's tracks tell, judged; None when no frame sees enough points.
 
@@ -91,6 +97,7 @@ def solved_segment(
         search: how the motion is looked for.
         rule: when a translation is believed.
         before: the motion of the same points in the first of these frames; the search begins there.
+        times: of the frames after the reference's, in frame intervals; 1, 2, 3, ... when left out.
     """
     solved = tracks.seen.sum(axis=1) >= _FEWEST_POINTS
     usable = tracks.frames(solved).seen.mean(axis=0) >= _SEEN_SHARE if solved.any() else np.zeros(0, dtype=bool)
@@ -100,7 +107,11 @@ def solved_segment(
     if not solved.any():
         return None
     start = None if before is None else _continued(before, usable, solved)
-    found = searched_motion(Sightings.of(tracks.select(usable).frames(solved), camera), search, start)
+    sightings = Sightings.of(tracks.select(usable).frames(solved), camera)
+    found = searched_motion(sightings, search, start)
+    times = np.arange(1.0, len(solved) + 1.0) if times is None else times
+    clock = FrameClock(times[solved], camera.height, camera.cy)
+    found, readout, rolling = unrolled_motion(sightings, found, clock, search)
     proof = evidence(found.motion, found.sightings)
     parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
     verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
@@ -117,7 +128,8 @@ def solved_segment(
         poses, covariance = found.motion.cam_from_reference(), spread
         inverse_depths[np.flatnonzero(usable)[found.kept]] = found.motion.inverse_depths
     seen = found.sightings.seen.sum(axis=1) / len(tracks.reference)
-    return SegmentMotion(poses, covariance, solved, seen, inverse_depths, verdict, proof, warnings)
+    warnings += () if rolling is None else (rolling,)
+    return SegmentMotion(poses, covariance, solved, seen, inverse_depths, verdict, proof, warnings, readout)
 
 
 def _continued(
