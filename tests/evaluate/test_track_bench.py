@@ -72,7 +72,7 @@ def test_rooms_have_their_conditions_and_a_true_baseline(tiny: TrackSettings, mo
     tremor, conditions = tables["rooms/tremor"], tables["rooms/conditions"]
     assert {row["condition"] for row in tremor.rows} == set(track_rooms.TREMOR)
     assert {row["condition"] for row in conditions.rows} == set(track_rooms.CONDITIONS)
-    assert {row["method"] for row in tremor.rows} == {OURS, STATIC, LINE, TWO_VIEW}
+    assert {row["method"] for row in tremor.rows} == {OURS, POINTS, WITH_DEPTH, STATIC, LINE, TWO_VIEW}
     # A camera that only turns has no translation error, and the static camera's largest angle is that of the motion.
     (turning,) = rows_of(tremor, condition="rotation only, 1 deg", method=STATIC)
     assert turning["first_deg"] == pytest.approx(1.0, rel=1e-6) and np.isnan(turning["ate_mm"])

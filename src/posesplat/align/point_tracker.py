@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import rotation_only
-from posesplat.align.tracks import Tracks
+from posesplat.align.tracks import Tracks, kept_margin
 from posesplat.geometry.cameras import Camera
 
 _FEWEST_FOR_ROTATION = 12
@@ -150,7 +150,8 @@ class PointTracker:
         if found is None:
             return self.points, np.zeros(len(self.points), dtype=bool)
         pixels = self._turned(found.shifted, found.rotation)
-        margin, size = options.margin_px, np.array([self._camera.width, self._camera.height])
+        size = np.array([self._camera.width, self._camera.height])
+        margin = kept_margin(options.margin_px, self._camera.height, self._camera.width)
         seen = found.seen & np.all((pixels > margin) & (pixels < size - margin), axis=1)
         if seen.any():
             shifted = np.where(seen[:, None], found.shifted, self.state.shifted)

@@ -32,8 +32,6 @@ from posesplat.geometry import poses
 
 _log = logging.getLogger(__name__)
 
-_BERNOULLI = (-1 / 2, 1 / 12, 0.0, -1 / 720, 0.0, 1 / 30240, 0.0, -1 / 1209600)
-"""B_n / n!, n from 1: the inverse left Jacobian is the series of these times the n-th power of ad."""
 _LEAST_DAMPING = 1e-9
 _RIDGES = (0.0, 1e-14, 1e-12, 1e-10)
 """Added to the diagonal, as a share of it, before it is inverted: the first with which rounding leaves it definite."""
@@ -234,7 +232,7 @@ class _Graph:
         residual, tangent, predicted = self._linearised(state)
         units = np.ones((len(tangent), 6))
         units[:, 3:] = np.exp(-state.log_units[self.a])[:, None]
-        outer = _inverse_left_jacobian(tangent)
+        outer = poses.inverse_left_jacobian(tangent)
         by_a, by_b = np.zeros((2, len(tangent), 7, 7))
         by_b[:, :6, :6] = outer * units[:, None, :]
         by_a[:, :6, :6] = -outer @ (poses.adjoint(predicted) * units[:, None, :])
@@ -304,22 +302,6 @@ def _whitening(edge: PoseEdge) -> Float[np.ndarray, "7 7"]:
 
 def _squares(residuals: Float[np.ndarray, "edges 7"]) -> Float[np.ndarray, " edges"]:
     return np.asarray(np.einsum("ei,ei->e", residuals, residuals))
-
-
-def _inverse_left_jacobian(tangents: Float[np.ndarray, "n 6"]) -> Float[np.ndarray, "n 6 6"]:
-    """Derivative of log(exp(d) exp(xi)) by d at 0: the series in ad(xi), to its eighth power.
-
-    Source: Sola et al., A micro Lie theory, 2018, section II-E; relative error below 1e-7 up to 1 rad, 1e-3 at 3 rad.
-    """
-    ad = np.zeros((len(tangents), 6, 6))
-    ad[:, :3, :3] = ad[:, 3:, 3:] = poses.skew(tangents[:, :3])
-    ad[:, 3:, :3] = poses.skew(tangents[:, 3:])
-    result = np.tile(np.eye(6), (len(tangents), 1, 1))
-    power = result
-    for coefficient in _BERNOULLI:
-        power = power @ ad
-        result = result + coefficient * power
-    return result
 
 
 def _settled(graph: _Graph, state: _State, bound: float, max_iterations: int, tolerance: float) -> _State:

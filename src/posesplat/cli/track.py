@@ -22,13 +22,16 @@ from posesplat.methods.track_segment import TrustRule
 if TYPE_CHECKING:
     from posesplat.datasets.sequences import FrameSequence
     from posesplat.evaluate.frame_errors import FrameErrors
+    from posesplat.evaluate.run_record import RunRecord
     from posesplat.gaussians.gaussians import Gaussians
     from posesplat.geometry.estimate import PoseEstimate
     from posesplat.geometry.trajectory import Trajectory
+    from posesplat.io.frame_poses import FramePoses
     from posesplat.methods.calibrate import CameraEstimate
     from posesplat.methods.track_answer import TrackAids
     from posesplat.methods.track_options import TrackOptions
     from posesplat.methods.track_state import TrackState
+    from posesplat.providers.masks.provider import MaskProvider
 
 _LOG = logging.getLogger(__name__)
 _CHECKPOINT_S = 20.0
@@ -65,6 +68,8 @@ class Options:
     """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
     json: bool = False
     """Print result.json instead of a table."""
+    pictures: int = 3
+    """Frames shown in the report."""
     no_report: bool = False
     """Write no report.html."""
     max_points: int = 1500
@@ -124,7 +129,7 @@ def run(options: Options) -> int:
             frames.camera,
             exports=exports,
             errors=errors,
-            report=None if options.no_report else _report(record, found, true),
+            report=None if options.no_report else _report(options, record, found, true, _given_masks(options)),
             extra=_camera_record(found.camera),
         )
     if options.json:
@@ -240,6 +245,12 @@ def _aids(options: Options, frames: FrameSequence) -> TrackAids:
     return TrackAids(depth, masks, features)
 
 
+def _given_masks(options: Options) -> MaskProvider | None:
+    from posesplat.providers.masks.open import open_masks
+
+    return None if options.masks == "none" else open_masks(options.masks).given
+
+
 def _smallgs(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]:
     from posesplat.methods.smallgs import track_smallgs
 
@@ -289,8 +300,15 @@ def _camera_record(camera: CameraEstimate | None) -> dict[str, Any]:
     }
 
 
-def _report(record: Any, found: _Found, true: Any) -> str | None:
-    return None
+def _report(
+    options: Options, record: RunRecord, found: _Found, true: FramePoses | None, masks: MaskProvider | None
+) -> str:
+    from posesplat.evaluate.reports.tracking import tracking_report
+
+    frames = found.frames[: len(found.trajectory)]
+    return tracking_report(
+        record, frames, found.trajectory, found.gaussians, true, found.camera, options.pictures, masks=masks
+    )
 
 
 def _print_table(options: Options, found: _Found, seconds: float, errors: FrameErrors | None) -> None:

@@ -41,6 +41,17 @@ class Similarity:
         centres_in_b = self.apply(cam_from_a.inv().translation)
         return RigidTransform.from_components(-rotation.apply(centres_in_b), rotation)
 
+    def inverse(self) -> Similarity:
+        """The change of frame a_from_b.
+
+        Raises:
+            ValueError: when the scale is 0, which puts everything into one point.
+        """
+        if self.scale <= 0:
+            raise ValueError(f"Only a similarity with a positive scale has an inverse; got scale {self.scale}.")
+        rotation = self.rotation.inv()
+        return Similarity(rotation, -rotation.apply(self.translation) / self.scale, 1.0 / self.scale)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready record: scale and the 4x4 matrix [scale R, t]."""
         matrix = np.eye(4)

@@ -96,10 +96,15 @@ def scored(trajectory: Trajectory, true: RigidTransform, rate_hz: float = 30.0) 
 
 
 def best_aligned(estimated: RigidTransform, true: RigidTransform, with_scale: bool = True) -> RigidTransform:
-    """Estimated poses after the best similarity; where that is not unique (a camera at rest or on a straight line in
+    """Estimated poses after :func:`best_alignment`."""
+    return best_alignment(estimated, true, with_scale).moved_cameras(estimated)
+
+
+def best_alignment(estimated: RigidTransform, true: RigidTransform, with_scale: bool = True) -> Similarity:
+    """The best similarity true_from_estimated; where that is not unique (a camera at rest or on a straight line in
     either trajectory), its rotation is the first frame's and only scale and translation are fitted."""
     try:
-        return aligned(estimated, true, "sim3" if with_scale else "se3")[0]
+        return aligned(estimated, true, "sim3" if with_scale else "se3")[1]
     except ValueError:
         pass
     rotation = true[0].rotation.inv() * estimated[0].rotation
@@ -110,7 +115,7 @@ def best_aligned(estimated: RigidTransform, true: RigidTransform, with_scale: bo
     if with_scale:
         scale = max(float(np.sum(spread * true_spread)) / size, 0.0) if size > _STILL_M**2 else 0.0
     shift = true_centres.mean(axis=0) - scale * centres.mean(axis=0)
-    return Similarity(rotation, shift, scale).moved_cameras(estimated)
+    return Similarity(rotation, shift, scale)
 
 
 def verdict(trajectory: Trajectory) -> Verdict:
@@ -118,7 +123,7 @@ def verdict(trajectory: Trajectory) -> Verdict:
     posed = [estimate for estimate in trajectory if estimate.success]
     if 2 * len(posed) < len(trajectory):
         return "refused"
-    unseen = sum(_translation_unknown(estimate.covariance) for estimate in posed)
+    unseen = sum(translation_unknown(estimate.covariance) for estimate in posed)
     if 2 * unseen > len(posed) - 1:
         return "unobservable"
     return "weak" if unseen or any(estimate.warnings for estimate in posed) else "motion"
@@ -139,7 +144,7 @@ def coverage(trajectory: Trajectory, true: RigidTransform) -> float:
     truth = true[posed] * true[posed[0]].inv()
     relative = estimated * origin.inv()
     size = float(np.sum(truth.translation**2))
-    unknown = [_translation_unknown(trajectory[index].covariance) for index in posed]
+    unknown = [translation_unknown(trajectory[index].covariance) for index in posed]
     seen = ~np.array(unknown)
     scale = float(np.sum((relative.translation * truth.translation)[seen])) / size if size > _STILL_M**2 else 0.0
     metric = all(trajectory[index].scale.metric for index in posed)
@@ -157,5 +162,6 @@ def coverage(trajectory: Trajectory, true: RigidTransform) -> float:
     return float(np.mean(held))
 
 
-def _translation_unknown(covariance: np.ndarray | None) -> bool:
+def translation_unknown(covariance: np.ndarray | None) -> bool:
+    """Whether a covariance says that its translation means nothing."""
     return covariance is not None and float(np.trace(covariance[3:, 3:])) >= UNOBSERVABLE_VARIANCE

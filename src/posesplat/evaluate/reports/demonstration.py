@@ -15,14 +15,8 @@ from posesplat.evaluate.protocols.held_out import HeldOut, answered_trajectory
 from posesplat.evaluate.protocols.report import Row
 from posesplat.evaluate.protocols.trials import FALLBACK, Answer, Method, error_row, grouped
 from posesplat.evaluate.reports import plots
-from posesplat.evaluate.reports.localization import (
-    SIGMA_NOTE,
-    ShownFrame,
-    add_frame_pictures,
-    add_plots,
-    frame_table,
-    shown_frames,
-)
+from posesplat.evaluate.reports.frame_pictures import ShownFrame, add_frame_pictures
+from posesplat.evaluate.reports.localization import SIGMA_NOTE, add_plots, frame_table, shown_frames
 from posesplat.evaluate.reports.page import HtmlTable, Page
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.splat_map import SplatMap

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.spatial.transform import RigidTransform
@@ -12,8 +10,8 @@ from scipy.spatial.transform import RigidTransform
 from posesplat.datasets.sequences import FrameSequence
 from posesplat.evaluate.frame_errors import FrameErrors, standard_deviations
 from posesplat.evaluate.reports import plots
-from posesplat.evaluate.reports.page import HtmlTable, Page
-from posesplat.evaluate.reports.pictures import Comparison, compare_frame
+from posesplat.evaluate.reports.frame_pictures import ShownFrame, add_frame_pictures, compared_frames
+from posesplat.evaluate.reports.page import HtmlTable, Page, number_text
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.splat_map import SplatMap
 from posesplat.geometry.trajectory import Trajectory
@@ -59,8 +57,7 @@ def localization_report(
     page.add_table(frame_table(trajectory, errors, scene.metric))
     page.add_text(SIGMA_NOTE)
     add_frame_pictures(page, shown_frames(scene, frames, trajectory, pictures, threads))
-    page.add_heading("Options")
-    page.add_facts({name: "none" if value is None else str(value) for name, value in run.options.items()})
+    page.add_options(run)
     return page.html()
 
 
@@ -96,11 +93,14 @@ def frame_table(trajectory: Trajectory, errors: FrameErrors | None, metric: bool
         result = f"found from {estimate.source or 'its start'}" if estimate.success else estimate.reason
         sigma, sigma_deg = standard_deviations(estimate)
         row = [name, "; ".join((result, *estimate.warnings))]
-        row += [_number(factor * sigma), _number(sigma_deg)]
-        row += [_number(100 * estimate.overlap, ".0f"), _number(100 * estimate.inlier_fraction, ".0f")]
+        row += [number_text(factor * sigma), number_text(sigma_deg)]
+        row += [number_text(100 * estimate.overlap, ".0f"), number_text(100 * estimate.inlier_fraction, ".0f")]
         if errors is not None:
-            row += [_number(factor * float(errors.translation[index])), _number(float(errors.rotation_deg[index]))]
-        rows.append((*row, _number(1e3 * estimate.runtime_s, ".0f")))
+            row += [
+                number_text(factor * float(errors.translation[index])),
+                number_text(float(errors.rotation_deg[index])),
+            ]
+        rows.append((*row, number_text(1e3 * estimate.runtime_s, ".0f")))
     return HtmlTable((*headings, "ms"), tuple(rows), ("frame", "result"), bad_rows=frozenset(refused))
 
 
@@ -149,41 +149,13 @@ def trajectory_tracks(
     return tracks
 
 
-@dataclass(frozen=True)
-class ShownFrame:
-    """A frame and how the map looks from where it was found."""
-
-    name: str
-    comparison: Comparison
-
-
 def shown_frames(
     scene: SplatMap, frames: FrameSequence, trajectory: Trajectory, count: int, threads: int | None = None
 ) -> Iterator[ShownFrame]:
     """Render the map for some frames, spread evenly over those that were found."""
-    posed = np.flatnonzero(trajectory.posed)
     unit = "m" if scene.metric else "units"
-    for index in posed[np.unique(np.linspace(0, len(posed) - 1, min(count, len(posed))).round().astype(int))]:
-        pose = trajectory[int(index)].cam_from_world
-        if pose is not None:
-            comparison = compare_frame(scene.gaussians, frames[int(index)], pose, unit, threads)
-            yield ShownFrame(trajectory.names[index], comparison)
-
-
-def add_frame_pictures(page: Page, shown: Iterable[ShownFrame], level: int = 2) -> None:
-    """Rendered, seen and difference for some frames."""
-    for number, frame in enumerate(shown):
-        if number == 0:
-            page.add_heading("Map and camera", level)
-            page.add_text("Brightness is matched before grey values are compared. Dark slate: nothing there.")
-        for pictures in (frame.comparison.colour, frame.comparison.depth):
-            if pictures:
-                page.add_pictures(pictures, f"Frame {frame.name}")
+    return compared_frames(scene.gaussians, frames, trajectory, trajectory.posed, count, unit, threads=threads)
 
 
 def _unit(metric: bool) -> tuple[float, str]:
     return (1e3, "mm") if metric else (1.0, "units")
-
-
-def _number(value: float, spec: str = ".3g") -> str:
-    return "-" if math.isnan(value) else format(value, spec)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 from posesplat.evaluate.reports.pictures import Picture
 from posesplat.evaluate.run_record import RunRecord
@@ -103,6 +105,11 @@ class Page:
         if run.interrupted:
             self.add_warning("The run was interrupted: this report shows the frames done by then.")
 
+    def add_options(self, run: RunRecord) -> None:
+        """What the run was asked, one value under its own name however deep it lies."""
+        self.add_heading("Options")
+        self.add_facts(dict(_flat_options(run.options)))
+
     def add_facts(self, facts: dict[str, str]) -> None:
         """Short values under their names."""
         items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -151,3 +158,16 @@ class Page:
             f"<title>{escape(self.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
             f"<h1>{escape(self.title)}</h1>\n{lead}" + "\n".join(self._parts) + "\n</body>\n</html>\n"
         )
+
+
+def _flat_options(options: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in options.items():
+        if isinstance(value, dict) and value:
+            yield from _flat_options(value, f"{above}{name}.")
+        else:
+            yield above + name, "none" if value is None else str(value)
+
+
+def number_text(value: float, spec: str = ".3g") -> str:
+    """A number for a table; a dash for NaN."""
+    return "-" if math.isnan(value) else format(value, spec)

@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float32, UInt8
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.gaussians.gaussians import Gaussians
+from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
+from posesplat.kernels.splatting import View
 from posesplat.render.cpu import CpuRenderer, plane_depth
 
 _LARGEST_GREY_DIFFERENCE = 40.0
@@ -48,14 +50,17 @@ class Comparison:
     """Three pictures, or none."""
     depth: tuple[Picture, ...]
     """Three pictures, or none."""
+    covered: float
+    """Share of the frame where the scene shows anything."""
 
 
 def compare_frame(
     scene: Gaussians,
     frame: Frame,
     cam_from_world: RigidTransform,
-    unit: str = "m",
+    unit: str | None = "m",
     threads: int | None = None,
+    mask: Bool[np.ndarray, "h w"] | None = None,
 ) -> Comparison:
     """Render a map at a pose and set it beside the frame.
 
@@ -63,33 +68,74 @@ def compare_frame(
         scene: the map.
         frame: what the camera saw.
         cam_from_world: where to render from.
-        unit: of the world, for the captions.
+        unit: of the world, for the captions; None when the frame's depth is in another one and not compared.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
+        mask: True where the frame was used; the rest is greyed, and left out of the difference. None = everywhere.
     """
     with_colour = frame.image is not None and scene.has_color
-    seen_from = np.asarray(cam_from_world.inv().translation)
-    renderer = CpuRenderer(scene, "rgb" if with_colour else "none", seen_from if with_colour else None, threads)
-    view = renderer.planes(frame.camera, cam_from_world)
+    view = _view(scene, frame.camera, cam_from_world, with_colour, threads)
     covered = view.alpha >= _MIN_ALPHA
     colour: tuple[Picture, ...] = ()
     if frame.image is not None and view.channels is not None:
-        colour = _colour_pictures(view.channels, frame.image, covered)
-    depth = () if frame.depth is None else _depth_pictures(plane_depth(view) * covered, frame.depth, unit)
-    return Comparison(colour, depth)
+        colour = _colour_pictures(view.channels, frame.image, covered, mask)
+    depth: tuple[Picture, ...] = ()
+    if frame.depth is not None and unit is not None:
+        depth = _depth_pictures(plane_depth(view) * covered, frame.depth, unit)
+    return Comparison(colour, depth, float(covered.mean()))
+
+
+def rendered_depth(
+    scene: Gaussians, camera: Camera, cam_from_world: RigidTransform, unit: str = "m", threads: int | None = None
+) -> Picture:
+    """The depth of a scene as a camera sees it, near dark and far bright.
+
+    Args:
+        scene: what is rendered.
+        camera: pinhole.
+        cam_from_world: where to render from.
+        unit: of the world, for the caption.
+        threads: see :func:`posesplat.kernels.threads.thread_count`.
+    """
+    view = _view(scene, camera, cam_from_world, False, threads)
+    depth = plane_depth(view) * (view.alpha >= _MIN_ALPHA)
+    near, far = _depth_range(depth[depth > 0])
+    shown = _painted((depth - near) / (far - near), depth > 0, "viridis")
+    return Picture(shown, f"depth rendered at the found pose, {near:.2g} to {far:.2g} {unit}")
+
+
+def _view(
+    scene: Gaussians, camera: Camera, cam_from_world: RigidTransform, with_colour: bool, threads: int | None
+) -> View:
+    seen_from = np.asarray(cam_from_world.inv().translation)
+    renderer = CpuRenderer(scene, "rgb" if with_colour else "none", seen_from if with_colour else None, threads)
+    return renderer.planes(camera, cam_from_world)
+
+
+def _depth_range(depth: Float32[np.ndarray, " n"]) -> tuple[float, float]:
+    """Depths between which nearly all lie, not equal."""
+    near, far = (float(end) for end in np.percentile(depth, [2, 98])) if len(depth) else (0.0, 1.0)
+    return near, max(far, near + 1e-6)
 
 
 def _colour_pictures(
-    rendered: Float32[np.ndarray, "h w 3"], seen: UInt8[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]
+    rendered: Float32[np.ndarray, "h w 3"],
+    seen: UInt8[np.ndarray, "h w 3"],
+    covered: Bool[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"] | None,
 ) -> tuple[Picture, ...]:
     shown = np.rint(255 * rendered.clip(0, 1)).astype(np.uint8)
     shown[~covered] = _EMPTY
+    compared, used, masked = covered, seen, ""
+    if mask is not None and not mask.all():
+        compared, used, masked = covered & mask, seen.copy(), ", greyed where masked"
+        used[~mask] = (_EMPTY.astype(np.uint16) * 3 + seen[~mask]) // 4
     grey, seen_grey = 255 * rendered.mean(axis=-1), seen.mean(axis=-1, dtype=np.float32)
-    difference = np.abs(_matched(grey, seen_grey, covered) - seen_grey)
-    painted = _painted(difference / _LARGEST_GREY_DIFFERENCE, covered, "inferno")
-    median = f", median {np.median(difference[covered]):.1f}" if covered.any() else ""
+    difference = np.abs(_matched(grey, seen_grey, compared) - seen_grey)
+    painted = _painted(difference / _LARGEST_GREY_DIFFERENCE, compared, "inferno")
+    median = f", median {np.median(difference[compared]):.1f}" if compared.any() else ""
     return (
-        Picture(shown, "rendered from the map at the found pose"),
-        Picture(seen, "seen by the camera"),
+        Picture(shown, "rendered at the found pose"),
+        Picture(used, f"seen by the camera{masked}"),
         Picture(painted, f"difference in grey, black 0 to yellow {_LARGEST_GREY_DIFFERENCE:.0f} of 255{median}"),
     )
 
@@ -109,8 +155,8 @@ def _depth_pictures(
     rendered: Float32[np.ndarray, "h w"], seen: Float32[np.ndarray, "h w"], unit: str
 ) -> tuple[Picture, ...]:
     measured = np.concatenate([rendered[rendered > 0], seen[seen > 0]])
-    near, far = (float(end) for end in np.percentile(measured, [2, 98])) if len(measured) else (0.0, 1.0)
-    span = max(far - near, 1e-6)
+    near, far = _depth_range(measured)
+    span = far - near
     both = (rendered > 0) & (seen > 0)
     difference = np.where(both, rendered - seen, 0.0)
     limit = _round_up(3 * float(np.median(np.abs(difference[both])))) if both.any() else 1.0

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.transform import RigidTransform
 
 NO_PLOTS = "Plots were left out: matplotlib is not installed. pip install 'posesplat[report]' adds them."
 BLUE, ORANGE, GREEN, GREY = "#3a86d0", "#e0831a", "#2f9e62", "#8b949e"
 _INK = "#010203"
 """Stands for the page's own text colour until the SVG is written."""
+MOST_DRAWN = 500
+"""Frames of a video that a plot shows; longer ones are thinned evenly."""
+_MOST_MARKED = 200
+"""Frames that get a marker each."""
+_MOST_DIRECTIONS = 60
+"""Viewing directions drawn of one path."""
+View = Literal["above", "behind"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,14 @@ class Track:
     marker: str = "o"
     line: bool = True
     """Whether to join them."""
+
+    def thinned(self) -> Track:
+        """At most :data:`MOST_DRAWN` of the poses; a long path is drawn without markers."""
+        count = len(np.atleast_2d(self.cam_from_world.translation))
+        if count <= _MOST_MARKED:
+            return self
+        kept = self.cam_from_world[evenly_spread(count, MOST_DRAWN)]
+        return replace(self, cam_from_world=kept, marker="" if self.line else self.marker)
 
 
 @dataclass(frozen=True)
@@ -49,31 +64,111 @@ def have_matplotlib() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def trajectory_figure(tracks: Sequence[Track], unit: str = "m") -> Any:
-    """Camera centres and viewing directions seen from above (along the cameras' mean vertical); a Figure."""
+def trajectory_figure(tracks: Sequence[Track], unit: str = "m", views: Sequence[View] = ("above",)) -> Any:
+    """Camera centres and viewing directions from above (along the cameras' mean vertical) or from behind; a Figure.
+
+    From behind, ahead points into the picture: right is to the right and up is up, as in the images.
+
+    Args:
+        tracks: what is drawn, later ones on top; long ones are thinned.
+        unit: of the world.
+        views: one drawing each, side by side.
+    """
+    tracks = [track.thinned() for track in tracks]
     with _style():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-        axes = figure.add_subplot()
-        right, ahead = _seen_from_above(tracks)
-        centres = np.concatenate([np.atleast_2d(track.cam_from_world.inv().translation) for track in tracks])
-        extent = float(np.ptp(centres[:, [right[0], ahead[0]]], axis=0).max()) or 1.0
-        for track in tracks:
-            world_from_cam = track.cam_from_world.inv()
-            x, y = _coordinates(np.atleast_2d(world_from_cam.translation), right, ahead)
-            dx, dy = _coordinates(np.atleast_2d(world_from_cam.rotation.apply([0.0, 0.0, 1.0])), right, ahead)
-            axes.plot(
-                x, y, track.marker + ("-" if track.line else ""), color=track.color, label=track.label, ms=5, lw=1.2
-            )
-            ticks = np.stack([np.stack([x, y], -1), np.stack([x + 0.1 * extent * dx, y + 0.1 * extent * dy], -1)], 1)
-            for tick in ticks:
-                axes.plot(*tick.T, color=track.color, lw=0.8, alpha=0.7)
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.set_xlabel(f"{_axis_name(right)} ({unit})")
-        axes.set_ylabel(f"{_axis_name(ahead)} ({unit})")
-        axes.legend(loc="best")
+        figure = Figure(figsize=(7.2, 4.6 if len(views) == 1 else 3.9), layout="constrained")
+        for axes, view in zip(figure.subplots(1, len(views), squeeze=False)[0], views, strict=True):
+            _draw_tracks(axes, tracks, _AXES[view](tracks), unit)
+            if len(views) > 1:
+                axes.set_title(f"from {view}", fontsize=9)
+        if len(views) == 1:
+            axes.legend(loc="best")
+        else:
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(tracks))
         return figure
+
+
+def _draw_tracks(axes: Any, tracks: Sequence[Track], across_and_up: tuple[Axis, Axis], unit: str) -> None:
+    across, up = across_and_up
+    centres = np.concatenate([np.atleast_2d(track.cam_from_world.inv().translation) for track in tracks])
+    extent = float(np.ptp(centres[:, [across[0], up[0]]], axis=0).max()) or 1.0
+    for track in tracks:
+        world_from_cam = track.cam_from_world.inv()
+        x, y = _coordinates(np.atleast_2d(world_from_cam.translation), across, up)
+        dx, dy = _coordinates(np.atleast_2d(world_from_cam.rotation.apply([0.0, 0.0, 1.0])), across, up)
+        axes.plot(x, y, track.marker + ("-" if track.line else ""), color=track.color, label=track.label, ms=5, lw=1.2)
+        looking = evenly_spread(len(x), _MOST_DIRECTIONS)
+        x, y, dx, dy = x[looking], y[looking], 0.1 * extent * dx[looking], 0.1 * extent * dy[looking]
+        gap = np.full_like(x, np.nan)
+        strokes = np.stack([np.stack([x, y], -1), np.stack([x + dx, y + dy], -1), np.stack([gap, gap], -1)], axis=1)
+        axes.plot(*strokes.reshape(-1, 2).T, color=track.color, lw=0.8, alpha=0.7)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(f"{_axis_name(across)} ({unit})")
+    axes.set_ylabel(f"{_axis_name(up)} ({unit})")
+
+
+@dataclass(frozen=True)
+class Components:
+    """Three components over the frames of a video; NaN where there is nothing to draw."""
+
+    label: str
+    """What they are, with their unit."""
+    names: tuple[str, str, str]
+    """Of the components."""
+    values: Float[np.ndarray, "n 3"]
+    deviations: Float[np.ndarray, "n 3"]
+    """Standard deviations of the values, NaN where unknown."""
+    true: Float[np.ndarray, "n 3"] | None = None
+    """The same components of the truth."""
+
+
+def motion_figure(times: Float[np.ndarray, " n"], time_label: str, parts: Sequence[Components]) -> Any:
+    """Components over time with bands of two standard deviations, one drawing a part; a Figure.
+
+    The axis follows the values: where bands are much wider than the motion, they leave the drawing.
+    """
+    drawn = evenly_spread(len(times), MOST_DRAWN)
+    marker = "o" if len(times) <= _MOST_MARKED else ""
+    with _style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.2, 0.5 + 2.2 * len(parts)), layout="constrained")
+        for axes, part in zip(figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0], parts, strict=True):
+            for column, color in enumerate((BLUE, ORANGE, GREEN)):
+                value, width = part.values[drawn, column], 2 * part.deviations[drawn, column]
+                axes.fill_between(times[drawn], value - width, value + width, color=color, alpha=0.22, lw=0)
+                axes.plot(times[drawn], value, marker=marker, ms=3, color=color, lw=1.2, label=part.names[column])
+            if part.true is not None:
+                lines = axes.plot(times[drawn], part.true[drawn], "--", color=_INK, lw=0.8)
+                lines[0].set_label("truth")
+            limits = _limits_of_motion(part)
+            if limits is not None:
+                axes.set_ylim(*limits)
+            axes.set_ylabel(part.label)
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.1)
+        axes.set_xlabel(time_label)
+        return figure
+
+
+def _limits_of_motion(part: Components) -> tuple[float, float] | None:
+    """Ends of an axis that shows all values, and their bands as far as these do not dwarf them."""
+    lines = [part.values] if part.true is None else [part.values, part.true]
+    known = np.concatenate([line[np.isfinite(line)] for line in lines])
+    if not len(known):
+        return None
+    low, high = float(known.min()), float(known.max())
+    widths = 2 * part.deviations[np.isfinite(part.deviations) & np.isfinite(part.values)]
+    widest = float(widths.max()) if len(widths) else 0.0
+    margin = min(widest, max(high - low, 2 * float(np.median(widths)) if len(widths) else 0.0))
+    margin += 0.05 * (high - low) or 1e-6
+    return low - margin, high + margin
+
+
+def evenly_spread(count: int, most: int) -> Int[np.ndarray, " m"]:
+    """All of ``count`` places, or ``most`` of them with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
 def error_figure(
@@ -83,35 +178,47 @@ def error_figure(
     translation_sigma: Float[np.ndarray, " n"],
     rotation_sigma_deg: Float[np.ndarray, " n"],
     unit: str = "m",
+    times: Float[np.ndarray, " n"] | None = None,
+    time_label: str = "frame",
 ) -> Any:
     """Errors over frames with the band that two standard deviations of the covariance span; a Figure.
 
     Args:
         labels: names of the frames.
-        translation: error of the camera centre in ``unit``, NaN where unknown.
+        translation: error of the camera centre in ``unit``, NaN where unknown; left out when it is so everywhere.
         rotation_deg: error of the rotation.
         translation_sigma: expected length of the error, NaN where there is no covariance.
         rotation_sigma_deg: the same for rotation.
         unit: of the world.
+        times: of the frames; their numbers when None.
+        time_label: what ``times`` are.
     """
+    drawn = evenly_spread(len(labels), MOST_DRAWN)
+    line = "o-" if len(labels) <= _MOST_MARKED else "-"
     factor, shown = (1e3, "mm") if unit == "m" else (1.0, unit)
     with _style():
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        index = np.arange(len(labels))
-        for axes, error, sigma, name in (
-            (upper, factor * translation, factor * translation_sigma, f"translation ({shown})"),
-            (lower, rotation_deg, rotation_sigma_deg, "rotation (deg)"),
-        ):
-            axes.fill_between(index, 0, 2 * sigma, color=BLUE, alpha=0.22, lw=0, step="mid", label="2 sigma expected")
-            axes.plot(index, error, "o-", color=ORANGE, ms=4, lw=1.2, label="error")
+        parts = [
+            (factor * translation, factor * translation_sigma, f"translation ({shown})"),
+            (rotation_deg, rotation_sigma_deg, "rotation (deg)"),
+        ]
+        if len(labels) and np.isnan(translation).all():
+            parts = parts[1:]
+        figure = Figure(figsize=(7.2, 2.2 * len(parts)), layout="constrained")
+        drawings = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
+        upper, lower = drawings[0], drawings[-1]
+        index = (np.arange(len(labels)) if times is None else times)[drawn]
+        for axes, (error, sigma, name) in zip(drawings, parts, strict=True):
+            band = 2 * sigma[drawn]
+            axes.fill_between(index, 0, band, color=BLUE, alpha=0.22, lw=0, step="mid", label="2 sigma expected")
+            axes.plot(index, error[drawn], line, color=ORANGE, ms=4, lw=1.2, label="error")
             axes.set_ylabel(name)
             axes.set_ylim(bottom=0)
-        lower.set_xlabel("frame")
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+        lower.set_xlabel(time_label)
+        if times is None:
+            lower.xaxis.set_major_locator(MaxNLocator(integer=True))
         upper.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
         return figure
 
@@ -199,14 +306,39 @@ Axis = tuple[int, int]
 
 def _seen_from_above(tracks: Sequence[Track]) -> tuple[Axis, Axis]:
     """The world axes that point right and ahead for an eye above the cameras; the third is nearest to vertical."""
-    down = np.mean(
-        np.concatenate([np.atleast_2d(track.cam_from_world.inv().rotation.apply([0.0, 1.0, 0.0])) for track in tracks]),
-        axis=0,
-    )
-    vertical = int(np.argmax(np.abs(down)))
+    vertical, sign = _nearest_axis(tracks, (0.0, 1.0, 0.0))
     first, second = (vertical + 1) % 3, (vertical + 2) % 3
     # right x ahead must point up, towards the eye, or the view is mirrored.
-    return ((first, 1), (second, 1)) if down[vertical] < 0 else ((second, 1), (first, 1))
+    return ((first, 1), (second, 1)) if sign < 0 else ((second, 1), (first, 1))
+
+
+def _seen_from_behind(tracks: Sequence[Track]) -> tuple[Axis, Axis]:
+    """The world axes that point right and up for an eye behind the cameras; the third is nearest to their ahead."""
+    ahead, sign = _nearest_axis(tracks, (0.0, 0.0, 1.0))
+    vertical, downwards = _nearest_axis(tracks, (0.0, 1.0, 0.0), but=ahead)
+    across = 3 - ahead - vertical
+    up = np.eye(3)[vertical] * -downwards
+    # right x up must point backwards, towards the eye, or the view is mirrored.
+    right = np.cross(np.eye(3)[ahead] * sign, up)
+    return (across, int(np.sign(right[across]))), (vertical, -downwards)
+
+
+def _nearest_axis(
+    tracks: Sequence[Track], direction: tuple[float, float, float], but: int | None = None
+) -> tuple[int, int]:
+    """The world axis nearest to the mean of a direction of the cameras, and its sign."""
+    turned = [np.atleast_2d(track.cam_from_world.inv().rotation.apply(direction)) for track in tracks]
+    mean = np.mean(np.concatenate(turned), axis=0)
+    if but is not None:
+        mean[but] = 0.0
+    axis = int(np.argmax(np.abs(mean)))
+    return axis, 1 if mean[axis] >= 0 else -1
+
+
+_AXES: dict[str, Callable[[Sequence[Track]], tuple[Axis, Axis]]] = {
+    "above": _seen_from_above,
+    "behind": _seen_from_behind,
+}
 
 
 def _coordinates(vectors: Float[np.ndarray, "n 3"], right: Axis, ahead: Axis) -> tuple[np.ndarray, np.ndarray]:
