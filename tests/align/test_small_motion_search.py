@@ -53,6 +53,38 @@ def test_movers_are_left_out_and_the_rest_is_right(seed: int, share: float) -> N
     assert angle.max() < 0.05
 
 
+@pytest.mark.parametrize("seed", [3, 4, 5])
+@pytest.mark.parametrize("speed_px", [0.25, 0.5])
+def test_a_slow_mover_is_not_taken_for_a_near_part_of_the_scene(seed: int, speed_px: float) -> None:
+    # A little parallax and a long drift: a near board before a far scene fits all points within a fraction of a pixel.
+    noisy = scene(seed, points=600, frames=24, shift=0.002, noise_px=0.04)
+    sightings, moving = with_mover(noisy.sightings, 0.35, speed_px)
+    found = searched_motion(sightings)
+    assert not (found.kept & moving).any()
+    assert found.other_share == pytest.approx(0.35, abs=0.08)
+    assert found.unlike < 1.08
+    gap, angle = pose_errors(found.motion.cam_from_reference(), noisy.cam_from_reference)
+    assert gap.max() < 1e-3
+    assert angle.max() < 0.05
+
+
+@pytest.mark.parametrize("seed", [8, 9])
+def test_a_rigid_scene_has_no_part_that_moves_unlike_the_rest(seed: int) -> None:
+    found = searched_motion(scene(seed, points=400, noise_px=0.05, reference_noise_px=0.05).sightings)
+    assert found.other_share == 0.0
+    assert 1.0 <= found.unlike < 1.08
+
+
+def test_an_image_that_bends_with_time_is_told_apart_from_a_rigid_scene() -> None:
+    # A rolling shutter: lower rows have moved on by as much as half a frame's image motion.
+    sightings = scene(10, points=400, noise_px=0.03).sightings
+    late = (sightings.rays[:, 1] - sightings.rays[:, 1].min()) / np.ptp(sightings.rays[:, 1])
+    sway = 3.0 * np.cos(1.7 * np.arange(len(sightings.seen)))
+    offsets = sightings.offsets.copy()
+    offsets[:, 0] += sway[:, None] * late
+    assert searched_motion(replace(sightings, offsets=offsets)).unlike > 1.08
+
+
 def test_poorly_tracked_points_count_less() -> None:
     exact = scene(6, points=100)
     sightings = exact.sightings

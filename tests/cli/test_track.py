@@ -53,6 +53,7 @@ def test_the_output_folder_is_the_contract(tracked: Path) -> None:
         "trajectory.npz",
         "result.json",
         "gaussians.ply",
+        "report.html",
     }
     assert record["command"] == "track"
     assert record["seed"] == 0

@@ -14,7 +14,17 @@ from posesplat.evaluate.protocols import track_real, track_rooms, track_settings
 from posesplat.evaluate.protocols.report import Report, Row, Table
 from posesplat.evaluate.protocols.thread_limits import blas_threads, limited_threads
 from posesplat.evaluate.protocols.track_clips import ClipSpec, open_clip
-from posesplat.evaluate.protocols.track_contenders import LINE, OURS, STATIC, TWO_VIEW, Answer, Contender, answer
+from posesplat.evaluate.protocols.track_contenders import (
+    LINE,
+    OURS,
+    POINTS,
+    STATIC,
+    TWO_VIEW,
+    WITH_DEPTH,
+    Answer,
+    Contender,
+    answer,
+)
 from posesplat.evaluate.protocols.track_scores import Score
 from posesplat.evaluate.protocols.track_settings import TrackBench, TrackSettings
 from posesplat.evaluate.protocols.track_suites import run_track_suites

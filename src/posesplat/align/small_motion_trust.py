@@ -1,8 +1,8 @@
-"""What a small motion is worth: whether its translation can be seen at all, whether it repeats, and its covariance.
+"""What a small motion is worth: whether its translation can be seen at all, and whether it repeats.
 
-Two halves of the points, each in its own squares of the image, are adjusted from the same ignorant start. Noise drives
-them apart; a true translation brings both to the same path. The first frame's own error shifts a whole path, so paths
-are compared about their means.
+Two halves of the points, each in its own squares of the image, are adjusted from the same ignorant start; where they
+disagree, each takes its depth-reversed twin when that fits better. Noise drives the halves apart; a true translation
+brings both to the same path. The first frame's own error shifts a whole path, so paths are compared about their means.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import (
     SmallMotion,
     adjusted,
-    jacobian,
-    left_perturbations,
     noise_px,
     normal_equations,
-    reduced_system,
     robust_cost,
     robust_scale,
     robust_weights,
     rotation_only,
 )
+from posesplat.align.small_motion_search import cheapest, reversed_depth
 
 _SQUARES = 8
 """Squares along the longer side of the image over which halves and regions are laid."""
 _FEWEST_IN_HALF = 15
+_SURE = 0.9
+"""Correlation of the halves' paths below which each half is also asked for the depth-reversed twin."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,10 @@ def _repeatability(turned: SmallMotion, sightings: Sightings) -> float:
     dark = (column + row) % 2 == 1
     if min(int(dark.sum()), int((~dark).sum())) < _FEWEST_IN_HALF or len(sightings.seen) < 2:
         return float("nan")
-    return path_correlation(*(_path_of_half(turned, sightings, half) for half in (dark, ~dark)))
+    plain = path_correlation(*(_path_of_half(turned, sightings, half) for half in (dark, ~dark)))
+    if plain >= _SURE:
+        return plain
+    return path_correlation(*(_path_of_half(turned, sightings, half, both_ways=True) for half in (dark, ~dark)))
 
 
 def path_correlation(first: Float[np.ndarray, "frames 3"], second: Float[np.ndarray, "frames 3"]) -> float:
@@ -83,10 +85,15 @@ def path_correlation(first: Float[np.ndarray, "frames 3"], second: Float[np.ndar
 
 
 def _path_of_half(
-    turned: SmallMotion, sightings: Sightings, half: Bool[np.ndarray, " points"]
+    turned: SmallMotion, sightings: Sightings, half: Bool[np.ndarray, " points"], both_ways: bool = False
 ) -> Float[np.ndarray, "frames 3"]:
+    """The camera's path that half of the points tell; ``both_ways`` asks the depth-reversed twin, too."""
+    half_seen = sightings.select(half)
     start = replace(turned, inverse_depths=np.ones(int(half.sum())))
-    motion = adjusted(sightings.select(half), start, "geman-mcclure", max_iterations=25)
+    motion = adjusted(half_seen, start, "geman-mcclure", max_iterations=25)
+    if both_ways:
+        twin = adjusted(half_seen, reversed_depth(motion), "geman-mcclure", max_iterations=25)
+        motion = cheapest(half_seen, [motion, twin])
     return -np.einsum("fji,fj->fi", motion.rotations, motion.translations)
 
 
@@ -98,65 +105,6 @@ def _squares(
     low, extent = pixels.min(axis=0), max(float(np.ptp(pixels, axis=0).max()), 1e-9)
     place = np.minimum(np.floor((pixels - low) / extent * _SQUARES), _SQUARES - 1)
     return place[:, 0], place[:, 1]
-
-
-def covariances(
-    motion: SmallMotion, sightings: Sightings, inflation: float = 1.0
-) -> Float[np.ndarray, "frames 6 6"] | None:
-    """Covariance of each frame's left perturbation (rotation, translation), cam_from_reference, in units of the scene.
-
-    Three parts: a sandwich in which all that the points of one square of the image pull counts as one observation,
-    since neighbouring windows share pixels; the reference's noise, which is the same in all frames and so leaves no
-    residual; and depth contrast, which that noise exaggerates when the motion is small. The common scale is held fixed.
-
-    Args:
-        motion: at the minimum.
-        sightings: what it was adjusted to.
-        inflation: factor on the variances, measured on clips with known truth.
-
-    Returns:
-        None when the motion is not determined.
-
-    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, 2015, equation 11.
-    """
-    frames, points = sightings.seen.shape
-    lengths = motion.lengths(sightings)
-    weights = robust_weights(lengths, sightings, "geman-mcclure", robust_scale(lengths, sightings.seen))
-    sums = normal_equations(motion, sightings, weights)
-    hessian, _, inverse = reduced_system(sums)
-    fixed = np.zeros((frames, 6))
-    fixed[:, 3:] = motion.translations
-    fixed /= max(float(np.linalg.norm(fixed)), 1e-12)
-    hessian += 1e3 * float(np.diag(hessian).max()) * np.outer(fixed, fixed)
-    try:
-        factor = cho_factor(hessian, lower=True)
-    except LinAlgError:
-        return None
-
-    derivative = jacobian(motion, sightings) * weights[:, None, None]
-    residual = motion.residuals(sightings)
-    region = regions(sightings)
-    pulls = _reduced(np.einsum("fkcp,fcp->fkp", derivative, residual), sums.mixed, inverse) @ region
-    own_noise = noise_px(lengths, sightings.seen) * sightings.deviations
-    by_reference = [
-        _reduced(derivative[:, :, axis] * own_noise, sums.mixed, inverse).reshape(6 * frames, points)
-        for axis in range(2)
-    ]
-    scatter = pulls @ pulls.T * (region.shape[1] / max(region.shape[1] - 1, 1))
-    scatter += sum(pull @ pull.T for pull in by_reference)
-    spread = cho_solve(factor, cho_solve(factor, scatter).T).reshape(frames, 6, frames, 6)
-    index = np.arange(frames)
-    blocks = spread[index, :, index, :]
-
-    depth_noise = (derivative[:, 6].sum(axis=0) * own_noise * inverse) ** 2
-    low, high = np.quantile(motion.inverse_depths, [0.16, 0.84])
-    exaggerated = min(inflation * float(np.median(depth_noise.sum(axis=0))) / max(0.25 * (high - low) ** 2, 1e-12), 1.0)
-    contrast = exaggerated * (motion.inverse_depths - 1.0)
-    response = -np.linalg.solve(sums.frames, (sums.mixed @ contrast)[:, :, None])[:, :, 0]
-    response -= fixed * float(np.sum(fixed * response))
-    blocks = inflation * blocks + response[:, :, None] * response[:, None, :]
-    change = left_perturbations(motion)
-    return change @ blocks @ change.transpose(0, 2, 1)
 
 
 def rotation_covariances(
@@ -173,16 +121,6 @@ def rotation_covariances(
     weights = robust_weights(lengths, sightings, "geman-mcclure", robust_scale(lengths, sightings.seen))
     hessian = normal_equations(turned, sightings, weights).frames[:, :3, :3] + 1e-9 * np.eye(3)
     return inflation * noise_px(lengths, sightings.seen) ** 2 * np.linalg.inv(hessian)
-
-
-def _reduced(
-    pulls: Float[np.ndarray, "frames 7 points"],
-    mixed: Float[np.ndarray, "frames 6 points"],
-    inverse: Float[np.ndarray, " points"],
-) -> Float[np.ndarray, "unknowns points"]:
-    """Each point's gradient over all poses once its inverse depth has followed."""
-    depths = inverse * pulls[:, 6].sum(axis=0)
-    return (pulls[:, :6] - mixed * depths).reshape(-1, pulls.shape[2])
 
 
 def regions(sightings: Sightings) -> Float[np.ndarray, "points regions"]:

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.reference_noise import NoisyReference, covariances, with_noisy_reference
 from posesplat.align.rolling_shutter import FrameClock
 from posesplat.align.rolling_shutter_search import unrolled_motion
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import SmallMotion, rotation_only
-from posesplat.align.small_motion_search import SearchOptions, searched_motion
-from posesplat.align.small_motion_trust import Evidence, covariances, evidence, rotation_covariances
+from posesplat.align.small_motion_search import FoundMotion, SearchOptions, searched_motion
+from posesplat.align.small_motion_trust import Evidence, evidence, rotation_covariances
 from posesplat.align.tracks import Tracks
 from posesplat.geometry.cameras import Camera
 
@@ -52,6 +53,10 @@ class TrustRule:
     """Factor on the variances, so that they hold the errors measured."""
     weak_inflation: float = 60.0
     """The same for weak or less reliable translations."""
+    two_motions: float = 0.45
+    """From this share of the image on, things that move together by themselves may as well be the scene."""
+    unlike: float = 1.08
+    """Parts of the image move unlike each other when one fits this many times better by itself."""
     rotation_inflation: float = 40.0
     """The same for rotations without translation, whose covariance knows of independent errors only."""
 
@@ -115,18 +120,20 @@ def solved_segment(
     proof = evidence(found.motion, found.sightings)
     parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
     verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
+    warnings += () if verdict == "broken" else _doubts(found, rule)
     inverse_depths = np.full(len(tracks.reference), np.nan)
-    spread = None
+    spread, refined = None, NoisyReference(found.motion, np.zeros((2, len(found.motion.inverse_depths))))
     if verdict == "motion":
+        refined = with_noisy_reference(found.motion, found.sightings)
         weak = proof.signal_to_noise < rule.weak_signal_to_noise or not proof.repeatability >= rule.reliable
-        spread = covariances(found.motion, found.sightings, rule.weak_inflation if weak else rule.inflation)
+        spread = covariances(refined, found.sightings, rule.weak_inflation if weak else rule.inflation)
         if spread is None:
             verdict, warnings = "broken", ("no motion fits: the points do not determine one",)
     if spread is None:
         poses, covariance = _turned(found.sightings, rule)
     else:
-        poses, covariance = found.motion.cam_from_reference(), spread
-        inverse_depths[np.flatnonzero(usable)[found.kept]] = found.motion.inverse_depths
+        poses, covariance = refined.motion.cam_from_reference(), spread
+        inverse_depths[np.flatnonzero(usable)[found.kept]] = refined.motion.inverse_depths
     seen = found.sightings.seen.sum(axis=1) / len(tracks.reference)
     warnings += () if rolling is None else (rolling,)
     return SegmentMotion(poses, covariance, solved, seen, inverse_depths, verdict, proof, warnings, readout)
@@ -165,7 +172,19 @@ def judged(proof: Evidence, parallax_px: float, frames: int, rule: TrustRule) ->
         return "rotation", (f"translation unobservable: {told}; only the rotation is an answer",)
     if proof.signal_to_noise < rule.weak_signal_to_noise:
         return "motion", (f"weak translation: its signal is {proof.signal_to_noise:.1f} times the noise",)
+    if proof.repeatability < rule.reliable:
+        return "motion", (f"weak translation: {halves}",)
     return "motion", ()
+
+
+def _doubts(found: FoundMotion, rule: TrustRule) -> tuple[str, ...]:
+    """Warnings about parts of the image that move by themselves."""
+    if found.other_share >= rule.two_motions:
+        return (f"two motions: {100 * found.other_share:.0f} % of the image follows another one",)
+    if found.unlike > rule.unlike:
+        told = f"a part of the image fits {found.unlike:.2f} times better by itself"
+        return (f"not one rigid motion: {told}; a rolling shutter, or something moves",)
+    return ()
 
 
 def _turned(sightings: Sightings, rule: TrustRule) -> tuple[RigidTransform, Float[np.ndarray, "solved 6 6"]]:
