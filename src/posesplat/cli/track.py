@@ -72,6 +72,9 @@ class Options:
     """Frames shown in the report."""
     no_report: bool = False
     """Write no report.html."""
+    readout: float | None = None
+    """How long a rolling shutter reads a frame, as a share of the time between frames; default: found from the motion,
+    0 = a global shutter."""
     max_points: int = 1500
     """Most points followed from a reference frame."""
     max_segment_frames: int = 60
@@ -216,7 +219,7 @@ def _settings(options: Options) -> TrackOptions:
     channels: Literal["grey", "rgb"] = "rgb" if options.features == "rgb" else "grey"
     return TrackOptions(
         corners=CornerOptions(max_points=options.max_points),
-        search=SearchOptions(seed=options.seed),
+        search=SearchOptions(seed=options.seed, readout=options.readout),
         rule=options.rule,
         scene=SceneOptions(channels=channels, keep=options.refine),
         causal=options.causal,
