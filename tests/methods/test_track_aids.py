@@ -15,6 +15,7 @@ from posesplat.geometry.estimate import ScaleSource
 from posesplat.geometry.frame import Frame
 from posesplat.methods.track import Tracker, track
 from posesplat.methods.track_answer import TrackAids
+from posesplat.methods.track_disocclusion import DisocclusionOptions
 from posesplat.providers.depth.measured import SensorDepth
 from posesplat.providers.features.open import open_features
 from posesplat.providers.masks.open import MaskChoice
@@ -104,6 +105,20 @@ def test_the_scene_is_where_the_depth_says() -> None:
     pixels = np.floor(CAMERA.project(scene.means_in_world)).astype(int)
     expected = first[np.clip(pixels[:, 1], 0, 239), np.clip(pixels[:, 0], 0, 319)]
     assert np.median(np.abs(scene.means_in_world[:, 2] / expected - 1)) < 0.005
+
+
+def test_later_frames_add_what_the_first_does_not_see() -> None:
+    frames, _ = measured_clip()
+    sizes = []
+    for disocclusion in (None, DisocclusionOptions(keyframes=1, least_uncovered=0.0)):
+        tracker = Tracker(CAMERA, replace(OPTIONS, disocclusion=disocclusion), aids=TrackAids(SensorDepth()))
+        for frame in frames:
+            tracker.take(frame)
+        tracker.trajectory()
+        scene = tracker.gaussians()
+        assert scene is not None
+        sizes.append(len(scene))
+    assert sizes[1] > sizes[0]
 
 
 class HalfMask:

@@ -213,6 +213,7 @@ def _saver(path: Path) -> Callable[[TrackState], None]:
 def _settings(options: Options) -> TrackOptions:
     from posesplat.align.small_motion_search import SearchOptions
     from posesplat.align.tracks import CornerOptions
+    from posesplat.methods.track_disocclusion import DisocclusionOptions
     from posesplat.methods.track_options import TrackOptions
     from posesplat.methods.track_scene import SceneOptions
 
@@ -222,6 +223,7 @@ def _settings(options: Options) -> TrackOptions:
         search=SearchOptions(seed=options.seed, readout=options.readout),
         rule=options.rule,
         scene=SceneOptions(channels=channels, keep=options.refine),
+        disocclusion=DisocclusionOptions(),
         causal=options.causal,
         max_segment_frames=options.max_segment_frames,
     )

@@ -69,6 +69,8 @@ class SegmentAnswer:
     """What a user of these poses should know."""
     gaussians: Gaussians | None
     """Of the anchor, in its camera frame; None where none were made."""
+    exposures: Float[np.ndarray, "solved 2"] | None = None
+    """Gain and bias of each solved frame against the anchor, where they were compared."""
 
 
 def answered(
@@ -169,6 +171,7 @@ def _refined_answer(motion: SegmentMotion, refined: RefinedSegment) -> SegmentAn
         0.0,
         warnings,
         refined.gaussians,
+        refined.exposures,
     )
 
 

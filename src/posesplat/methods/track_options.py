@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from posesplat.align.point_tracker import TrackerOptions
 from posesplat.align.small_motion_search import SearchOptions
 from posesplat.align.tracks import CornerOptions
+from posesplat.methods.track_disocclusion import DisocclusionOptions
 from posesplat.methods.track_loops import LoopOptions
 from posesplat.methods.track_scene import SceneOptions
 from posesplat.methods.track_segment import TrustRule
@@ -26,6 +27,8 @@ class TrackOptions:
     """When a translation is believed."""
     scene: SceneOptions | None = field(default_factory=SceneOptions)
     """How poses are refined against the Gaussians of their reference; None leaves them as the points tell."""
+    disocclusion: DisocclusionOptions | None = None
+    """Which later frames add Gaussians for what a reference does not see, to what ``Tracker.gaussians`` gives; none."""
     loops: LoopOptions | None = field(default_factory=LoopOptions)
     """When an earlier reference counts as seen again; None looks for none."""
     causal: bool = False

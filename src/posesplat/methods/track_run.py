@@ -19,6 +19,7 @@ from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import composed_covariance
 from posesplat.methods.track_anchor import Anchor, Mask, Member, first_anchor, moved_anchor, tracks_of
 from posesplat.methods.track_answer import ADJUSTED, SegmentAnswer, TrackAids, answered
+from posesplat.methods.track_disocclusion import extended_scene
 from posesplat.methods.track_graph import AnchorGraph
 from posesplat.methods.track_options import TrackOptions
 from posesplat.methods.track_recorder import Recorder
@@ -295,7 +296,7 @@ class Run:
             self._world = answer.scale
             self._recorder.rescale(answer.scale)
         if answer.gaussians is not None:
-            self._keep_scene(self._anchor, answer.gaussians)
+            self._keep_scene(self._anchor, answer.gaussians, solved)
         depths = answer.inverse_depths if motion.verdict == "motion" else self._anchor.inverse_depths
         anchor = replace(self._anchor, inverse_depths=depths)
         if self._graph is not None and motion.verdict == "motion":
@@ -321,11 +322,24 @@ class Run:
             self._graph.chain(anchor, child, step, spread, answer.log_unit_variance)
         self._move_to(child)
 
-    def _keep_scene(self, anchor: Anchor, gaussians: Gaussians) -> None:
+    def _keep_scene(self, anchor: Anchor, gaussians: Gaussians, solved: _Solved) -> None:
         """Keep the Gaussians of an anchor, in its camera frame; of later segments of the same one only the first."""
         known = {index for index, _ in self._scenes}
-        if anchor.index not in known and len(known) < self._options.max_scenes:
-            self._scenes.append((anchor.index, gaussians))
+        if anchor.index in known or len(known) >= self._options.max_scenes:
+            return
+        motion, answer, options = solved.motion, solved.answer, self._options.disocclusion
+        if options is not None and anchor.frame is not None and motion is not None and answer is not None:
+            members = [one for one, is_solved in zip(solved.members, motion.solved, strict=True) if is_solved]
+            gaussians = extended_scene(
+                gaussians,
+                anchor.frame,
+                [one.frame for one in members if one.frame is not None],
+                answer.cam_from_reference,
+                answer.exposures,
+                masks=[one.mask for one in members],
+                options=options,
+            ).gaussians
+        self._scenes.append((anchor.index, gaussians))
 
     def gaussians(self) -> Gaussians | None:
         """What was seen, in the world: the Gaussians of the first references; None where none were made."""
