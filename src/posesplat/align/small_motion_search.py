@@ -56,6 +56,8 @@ class SearchOptions:
     unlike: float = 1.08
     """Two groups of points move unlike each other when one alone fits this many times better. At most 1.05 in rigid
     scenes, at least 1.10 where a mover had bent the motion, in the clips that this was set on."""
+    unlike_frames: int = 15
+    """Fewer frames do not tell groups apart: parts of a blurred picture then fit better alone by chance."""
     samples: int = 30
     """Random samples of points; every second one is from one neighbourhood."""
     sample_points: int = 20
@@ -109,6 +111,8 @@ def searched_motion(
         lens: makes focal length and radial term unknown too.
     """
     rng = np.random.default_rng(options.seed)
+    if len(sightings.seen) < options.unlike_frames:
+        options = replace(options, unlike=np.inf)
     turned = rotation_only(sightings)
     if start is None:
         few = sightings.select(slice(options.points))

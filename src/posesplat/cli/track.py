@@ -52,7 +52,7 @@ class Options:
     disparity:DIR, affine:DIR, or transformers:CHECKPOINT. Metric depth makes the answer metric."""
     features: str = "grey"
     """What is compared when poses are refined: grey, rgb, and on top of grey normalised or dinov2:CHECKPOINT."""
-    masks: str = "none"
+    masks: str = "auto"
     """Parts of the images not to use: a folder of masks (255 = use), auto (what moves), DIR+auto, or none."""
     refine: Literal["auto", "always", "never"] = "auto"
     """Whether rendered Gaussians refine the poses; auto where that is likely to help."""

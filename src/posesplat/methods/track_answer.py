@@ -43,8 +43,8 @@ class TrackAids:
 
     depth: DepthProvider | None = None
     """Depth of reference frames; metric depth makes the trajectory metric."""
-    masks: MaskChoice = field(default_factory=MaskChoice)
-    """Which parts of the images may be used."""
+    masks: MaskChoice = field(default_factory=lambda: MaskChoice(auto=True))
+    """Which parts of the images may be used; by default, what does not move with the scene is left out of rendering."""
     features: FeatureProvider | None = None
     """Further channels compared in the refinement; fitted to the clip already."""
 

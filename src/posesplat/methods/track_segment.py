@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ UNOBSERVABLE_VARIANCE = 1e6
 _SEEN_SHARE = 0.5
 _FEWEST_POINTS = 15
 _FEW_FRAMES = 5
+_ANOTHER_SHARE = 0.05
+"""From this share of the image on that follows another motion, there may be one."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,15 @@ def solved_segment(
     start = None if before is None else _continued(before, usable, solved)
     sightings = Sightings.of(tracks.select(usable).frames(solved), camera)
     found = searched_motion(sightings, search, start)
+    bent = found.unlike > search.unlike or found.other_share > _ANOTHER_SHARE
     times = np.arange(1.0, len(solved) + 1.0) if times is None else times
     clock = FrameClock(times[solved], camera.height, camera.cy)
-    found, readout, rolling = unrolled_motion(sightings, found, clock, search)
+    # A rolling shutter makes parts of the image unlike each other, as a mover does: it is asked for all points first.
+    together = searched_motion(sightings, replace(search, unlike=np.inf), start) if bent else found
+    unrolled, readout, rolling = unrolled_motion(sightings, together, clock, search)
+    if bent and not readout:
+        unrolled, readout, rolling = unrolled_motion(sightings, found, clock, search)
+    found = unrolled
     proof = evidence(found.motion, found.sightings)
     parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
     verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
