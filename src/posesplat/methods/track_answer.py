@@ -211,11 +211,13 @@ def _refined(
     if aids.masks.auto and motion.verdict == "motion":
         moving = _moving(anchor, solved, motion, camera)
         size = (camera.height, camera.width)
-        reference_mask = _both(reference_mask, motion_mask(anchor.points, moving, size))
-        masks = [
-            _both(mask, motion_mask(member.pixels[member.seen], moving[member.seen], size))
-            for mask, member in zip(masks, solved, strict=True)
-        ]
+        still = motion_mask(anchor.points, moving, size)
+        if not still.all():
+            reference_mask = _both(reference_mask, still)
+            masks = [
+                _both(mask, motion_mask(member.pixels[member.seen], moving[member.seen], size))
+                for mask, member in zip(masks, solved, strict=True)
+            ]
     return refined_segment(
         reference,
         frames,
