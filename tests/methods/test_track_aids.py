@@ -68,6 +68,20 @@ def test_a_live_camera_with_depth_is_metric_too() -> None:
     assert np.linalg.norm(step.translation) == pytest.approx(np.linalg.norm(relative.translation), rel=0.1)
 
 
+def test_depth_is_asked_once_for_each_reference() -> None:
+    frames, _ = measured_clip()
+    provider, asked = SensorDepth(), []
+
+    class Counted(SensorDepth):
+        def depth(self, frame: Frame) -> DepthMap:
+            asked.append(frame.name)
+            return provider.depth(frame)
+
+    found = track(frames, replace(OPTIONS, causal=True), aids=TrackAids(Counted()))
+    assert found[8].scale.metric
+    assert asked == [frames[0].name]
+
+
 def test_depth_of_another_unit_scales_the_answer() -> None:
     frames, _ = measured_clip()
     one, three = (track(frames, OPTIONS, aids=TrackAids(Shaped("metric", factor))) for factor in (1.0, 3.0))

@@ -13,6 +13,7 @@ from scipy.spatial import KDTree
 
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import SmallMotion
+from posesplat.align.tracks import evenly_spread
 
 _NEIGHBOURS = 9
 _ROUNDS = 10
@@ -59,7 +60,7 @@ def spread(sightings: Sightings, chosen: Bool[np.ndarray, " points"]) -> float:
 def _smooth_paths(turned: SmallMotion, sightings: Sightings) -> Float[np.ndarray, "values points"]:
     """What rotation leaves of each point's path, in pixels: the median over the nearest points of the image."""
     frames = len(sightings.seen)
-    chosen = np.unique(np.linspace(0, frames - 1, min(_MOST_FRAMES, frames)).round().astype(np.intp))
+    chosen = evenly_spread(frames, _MOST_FRAMES)
     residuals = turned.residuals(sightings)[chosen]
     seen = sightings.seen[chosen]
     _, nearest = KDTree(sightings.rays[:, :2]).query(sightings.rays[:, :2], k=_NEIGHBOURS)

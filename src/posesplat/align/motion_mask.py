@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import SmallMotion
 from posesplat.align.small_motion_search import point_lengths, with_depths
+from posesplat.align.tracks import pixels_at
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,7 @@ def motion_mask(
     import cv2
 
     height, width = size
-    column, row = np.floor(pixels).astype(np.intp).T
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    row, column, inside = pixels_at(pixels, size)
     if not (moving & inside).any():
         return np.ones(size, dtype=bool)
     spacing = math.sqrt(height * width / int(inside.sum()))

@@ -18,18 +18,18 @@ from scipy.spatial.transform import Rotation
 
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import (
-    INVERSE_DEPTHS,
     SmallMotion,
     jacobian,
     left_perturbations,
     robust_cost,
     robust_scale,
     robust_weights,
+    stepped_depths,
+    with_fixed_scale,
 )
 from posesplat.align.small_motion_trust import regions
 
 _DAMPING, _MOST_DAMPING = 1e-6, 1e3
-_LARGEST_DEPTH_STEP = 0.5
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,8 @@ def covariances(
     lengths = motion.lengths(found.corrected(sightings))
     system = _system(found, lengths, sightings, robust_scale(lengths, sightings.seen))
     hessian, _, blocks = system.reduced()
-    fixed = np.zeros((frames, 6))
-    fixed[:, 3:] = motion.translations
-    fixed /= max(float(np.linalg.norm(fixed)), 1e-12)
-    hessian += 1e3 * float(np.diag(hessian).max()) * np.outer(fixed, fixed)
     try:
-        factor = cho_factor(hessian, lower=True)
+        factor = cho_factor(with_fixed_scale(hessian, motion.translations), lower=True)
     except LinAlgError:
         return None
     own = np.linalg.solve(blocks, system.points_gradient[:, :, None])[:, :, 0]
@@ -194,12 +190,10 @@ def _stepped(found: NoisyReference, system: _System, damping: float) -> NoisyRef
     poses = step.reshape(-1, 6)
     pull = system.points_gradient + np.einsum("fakp,fa->pk", system.mixed, poses)
     own = -np.linalg.solve(blocks, pull[:, :, None])[:, :, 0]
-    low, high = INVERSE_DEPTHS
-    depth_step = np.clip(own[:, 0], -_LARGEST_DEPTH_STEP, _LARGEST_DEPTH_STEP)
     motion = SmallMotion(
         Rotation.from_rotvec(poses[:, :3]).as_matrix() @ found.motion.rotations,
         found.motion.translations + poses[:, 3:],
-        np.clip(found.motion.inverse_depths + depth_step, low, high),
+        stepped_depths(found.motion.inverse_depths, own[:, 0]),
         found.motion.lens,
     )
     return NoisyReference(motion.rescaled(), found.shifts + own[:, 1:].T)

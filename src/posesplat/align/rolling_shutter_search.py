@@ -35,6 +35,7 @@ from posesplat.align.small_motion import (
     robust_scale,
     robust_weights,
     rotation_only,
+    with_fixed_scale,
 )
 from posesplat.align.small_motion_search import FoundMotion, SearchOptions, searched_motion, with_depths
 from posesplat.align.small_motion_trust import regions
@@ -237,16 +238,12 @@ def _step(
     weights = robust_weights(lengths, corrected, "geman-mcclure", robust_scale(lengths, corrected.seen))
     sums = normal_equations(motion, corrected, weights)
     hessian, _, inverse = reduced_system(sums)
-    fix = np.zeros((len(weights), 6))
-    fix[:, 3:] = motion.translations
-    fix = fix.ravel() / max(float(np.linalg.norm(fix)), 1e-12)
-    hessian += 1e3 * float(np.diag(hessian).max()) * np.outer(fix, fix)
     residual = motion.residuals(corrected)
     columns = _columns(sightings, corrected, motion, shutter, clock, residual)
     derivative = jacobian(motion, corrected)
     weighted = derivative * weights[:, None, None]
     try:
-        factor = cho_factor(hessian, lower=True)
+        factor = cho_factor(with_fixed_scale(hessian, motion.translations), lower=True)
     except LinAlgError:
         return None
     # What poses and depths can absorb of each column is taken out of it.

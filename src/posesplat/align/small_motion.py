@@ -207,6 +207,23 @@ def reduced_system(
     return hessian, gradient - mixed @ (inverse * sums.points_gradient), inverse
 
 
+def with_fixed_scale(
+    hessian: Float[np.ndarray, "unknowns unknowns"], translations: Float[np.ndarray, "frames 3"]
+) -> Float[np.ndarray, "unknowns unknowns"]:
+    """A Hessian over poses in which their common scale, which no sighting tells, is held."""
+    scale = np.zeros((len(translations), 6))
+    scale[:, 3:] = translations
+    scale /= max(float(np.linalg.norm(scale)), 1e-12)
+    return hessian + 1e3 * float(np.diag(hessian).max()) * np.outer(scale, scale)
+
+
+def stepped_depths(
+    inverse_depths: Float[np.ndarray, " points"], step: Float[np.ndarray, " points"]
+) -> Float[np.ndarray, " points"]:
+    """Inverse depths after a step, which is limited, within what inverse depths may be."""
+    return np.clip(inverse_depths + np.clip(step, -_LARGEST_DEPTH_STEP, _LARGEST_DEPTH_STEP), *INVERSE_DEPTHS)
+
+
 def _mixed(sums: MotionSums) -> Float[np.ndarray, "unknowns points"]:
     """Blocks between all that is common to points and the inverse depths."""
     poses = sums.mixed.reshape(-1, len(sums.points))
@@ -272,14 +289,12 @@ def _stepped(motion: SmallMotion, sums: MotionSums, damping: float) -> SmallMoti
     except LinAlgError:
         return None
     depth_gradient = sums.points_gradient + step @ _mixed(sums)
-    depth_step = np.clip(-inverse * depth_gradient, -_LARGEST_DEPTH_STEP, _LARGEST_DEPTH_STEP)
-    low, high = INVERSE_DEPTHS
     frames = len(sums.frames)
     poses = step[: 6 * frames].reshape(frames, 6)
     return SmallMotion(
         Rotation.from_rotvec(poses[:, :3]).as_matrix() @ motion.rotations,
         motion.translations + poses[:, 3:],
-        np.clip(motion.inverse_depths + depth_step, low, high),
+        stepped_depths(motion.inverse_depths, -inverse * depth_gradient),
         motion.lens if len(step) == 6 * frames else motion.lens.moved(*step[6 * frames :]),
     ).rescaled()
 

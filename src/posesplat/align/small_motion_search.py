@@ -28,7 +28,9 @@ from posesplat.align.small_motion import (
     robust_scale,
     robust_weights,
     rotation_only,
+    stepped_depths,
 )
+from posesplat.align.tracks import evenly_spread
 
 _LOSSES: tuple[Loss, Loss] = ("cauchy", "geman-mcclure")
 _DEVIATION_LIMITS = (0.3, 50.0)
@@ -200,15 +202,13 @@ def reversed_depth(motion: SmallMotion) -> SmallMotion:
 
 def with_depths(sightings: Sightings, motion: SmallMotion, iterations: int = 8) -> SmallMotion:
     """The motion with inverse depths of the sightings' points, found point by point with the poses held fixed."""
-    low, high = INVERSE_DEPTHS
     motion = replace(motion, inverse_depths=np.ones(len(sightings.rays)))
     for _ in range(iterations):
         lengths = motion.lengths(sightings)
         scale = robust_scale(lengths, sightings.seen)
         sums = normal_equations(motion, sightings, robust_weights(lengths, sightings, "geman-mcclure", scale))
         step = -sums.points_gradient / np.maximum(sums.points, 1e-9)
-        inverse_depths = np.clip(motion.inverse_depths + np.clip(step, -0.5, 0.5), low, high)
-        motion = replace(motion, inverse_depths=inverse_depths)
+        motion = replace(motion, inverse_depths=stepped_depths(motion.inverse_depths, step))
     return motion
 
 
@@ -260,7 +260,7 @@ def _sampled(
 ) -> SmallMotion:
     """The best motion among those of small random samples, with the inverse depths that it gives all points."""
     frames = len(sightings.seen)
-    chosen = np.unique(np.linspace(0, frames - 1, min(options.sample_frames, frames)).round().astype(np.intp))
+    chosen = evenly_spread(frames, options.sample_frames)
     short = sightings.frames(chosen)
     everywhere = np.nonzero(short.seen.all(axis=0))[0]
     if len(everywhere) <= options.sample_points:

@@ -94,6 +94,20 @@ def locally_normalised(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.n
     return np.clip(np.rint(normalised), 0, 255).astype(np.uint8)
 
 
+def evenly_spread(count: int, most: int) -> Int[np.ndarray, " chosen"]:
+    """At most so many of the indices of ``count`` things, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
+
+
+def pixels_at(
+    places: Float[np.ndarray, "n 2"], size: tuple[int, int]
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Row and column of the pixels that hold corner-based places, and which lie in an image of (height, width)."""
+    column, row = np.floor(places).astype(np.intp).T
+    height, width = size
+    return row, column, (row >= 0) & (row < height) & (column >= 0) & (column < width)
+
+
 def kept_margin(margin_px: float, height: int, width: int) -> float:
     """The distance kept from an image's edges: as asked for, but no more than a sixteenth of the shorter side."""
     return min(margin_px, min(height, width) / 16)
@@ -124,8 +138,7 @@ def corners(
     wanted = options.max_points
     if avoid is not None and len(avoid):
         free = np.ones((height, width), np.uint8)
-        column, row = np.floor(avoid).astype(np.intp).T
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        row, column, inside = pixels_at(avoid, (height, width))
         free[row[inside], column[inside]] = 0
         is_corner &= cv2.erode(free, square) > 0
         wanted = max(wanted - len(avoid), 0)

@@ -97,6 +97,7 @@ class _Found:
     camera: CameraEstimate | None
     trajectory: Trajectory
     gaussians: Gaussians | None
+    masks: MaskProvider | None
     interrupted: bool
 
 
@@ -132,7 +133,7 @@ def run(options: Options) -> int:
             frames.camera,
             exports=exports,
             errors=errors,
-            report=None if options.no_report else _report(options, record, found, true, _given_masks(options)),
+            report=None if options.no_report else _report(options, record, found, true),
             extra=_camera_record(found.camera),
         )
     if options.json:
@@ -164,8 +165,8 @@ def _calibrated(options: Options, frames: FrameSequence) -> tuple[FrameSequence,
 def _tracked(options: Options, frames: FrameSequence, camera: CameraEstimate | None) -> _Found:
     """The poses of the frames done, and whether the rest was interrupted."""
     if options.method == "smallgs":
-        trajectory, interrupted = _smallgs(options, frames)
-        return _Found(frames, camera, trajectory, None, interrupted)
+        trajectory, masks, interrupted = _smallgs(options, frames)
+        return _Found(frames, camera, trajectory, None, masks, interrupted)
     from posesplat.methods.track import Tracker
     from posesplat.methods.track_state import TrackState
 
@@ -189,7 +190,7 @@ def _tracked(options: Options, frames: FrameSequence, camera: CameraEstimate | N
         trajectory = finished[0]
         checkpoint.unlink(missing_ok=True)
     gaussians = None if tracker is None or not len(trajectory) else tracker.gaussians()
-    return _Found(frames, camera, trajectory, gaussians, interrupted)
+    return _Found(frames, camera, trajectory, gaussians, aids.masks.given, interrupted)
 
 
 def _checkpoint(options: Options) -> Path:
@@ -250,13 +251,7 @@ def _aids(options: Options, frames: FrameSequence) -> TrackAids:
     return TrackAids(depth, masks, features)
 
 
-def _given_masks(options: Options) -> MaskProvider | None:
-    from posesplat.providers.masks.open import open_masks
-
-    return None if options.masks == "none" else open_masks(options.masks).given
-
-
-def _smallgs(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]:
+def _smallgs(options: Options, frames: FrameSequence) -> tuple[Trajectory, MaskProvider | None, bool]:
     from posesplat.methods.smallgs import track_smallgs
 
     aids = _aids(replace(options, features="grey" if options.features == "rgb" else options.features), frames)
@@ -271,7 +266,7 @@ def _smallgs(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]
         )
     given = aids.masks.given
     settings = replace(options.smallgs, seed=options.seed)
-    return collected(
+    trajectory, interrupted = collected(
         "smallgs",
         frames,
         lambda keep: track_smallgs(
@@ -283,6 +278,7 @@ def _smallgs(options: Options, frames: FrameSequence) -> tuple[Trajectory, bool]
             keep,
         ),
     )
+    return trajectory, given, interrupted
 
 
 def _is_metric(found: _Found) -> bool:
@@ -305,14 +301,12 @@ def _camera_record(camera: CameraEstimate | None) -> dict[str, Any]:
     }
 
 
-def _report(
-    options: Options, record: RunRecord, found: _Found, true: FramePoses | None, masks: MaskProvider | None
-) -> str:
+def _report(options: Options, record: RunRecord, found: _Found, true: FramePoses | None) -> str:
     from posesplat.evaluate.reports.tracking import tracking_report
 
     frames = found.frames[: len(found.trajectory)]
     return tracking_report(
-        record, frames, found.trajectory, found.gaussians, true, found.camera, options.pictures, masks=masks
+        record, frames, found.trajectory, found.gaussians, true, found.camera, options.pictures, masks=found.masks
     )
 
 

@@ -33,12 +33,13 @@ def thread_count(threads: int | None = None) -> int:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Keep NumPy's and SciPy's linear algebra to one thread: systems of some hundred unknowns are slower with more."""
-    with _blas().limit(limits=1, user_api="blas"):
+    with blas_libraries().limit(limits=1, user_api="blas"):
         yield
 
 
 @cache
-def _blas() -> ThreadpoolController:
+def blas_libraries() -> ThreadpoolController:
+    """What sets the threads of the libraries that are loaded at the first call."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -22,6 +22,7 @@ from posesplat.align.smallgs_poses import SegmentPoses, find_poses
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame
+from posesplat.geometry.poses import rescaled
 from posesplat.geometry.trajectory import Trajectory
 from posesplat.providers.features.provider import FeatureProvider
 
@@ -105,7 +106,7 @@ def track_smallgs(
         if isinstance(outcome, str):
             recorder.refuse(members, outcome)
         else:
-            poses = chained(anchor.world_from_cam, _scaled(outcome.world_from_cam, unit), options.published_faults)
+            poses = chained(anchor.world_from_cam, rescaled(outcome.world_from_cam, unit), options.published_faults)
             recorder.give(members, poses, outcome.loss, outcome.steps)
             anchor = _Anchor(members[-1], poses[-1])
         segment += 1
@@ -281,10 +282,6 @@ def _unit_of(depth: Float32[np.ndarray, "h w"], frame: Frame) -> float:
             "depth image and its scale."
         )
     return float(np.median(known))
-
-
-def _scaled(poses: RigidTransform, unit: float) -> RigidTransform:
-    return RigidTransform.from_components(unit * poses.translation, poses.rotation)
 
 
 def _solved(

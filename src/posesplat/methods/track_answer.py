@@ -49,6 +49,21 @@ class TrackAids:
     """Further channels compared in the refinement; fitted to the clip already."""
 
 
+class RememberedDepth:
+    """A source of depth that is asked once for each reference, however many segments compare with it."""
+
+    def __init__(self, provider: DepthProvider) -> None:
+        self._provider = provider
+        self._last: tuple[Frame, DepthMap] | None = None
+        self.name, self.meaning, self.source = provider.name, provider.meaning, provider.source
+
+    def depth(self, frame: Frame) -> DepthMap:
+        """See :class:`posesplat.providers.depth.provider.DepthProvider`."""
+        if self._last is None or self._last[0] is not frame:
+            self._last = frame, self._provider.depth(frame)
+        return self._last[1]
+
+
 @dataclass(frozen=True)
 class SegmentAnswer:
     """A segment in units of the world."""

@@ -11,14 +11,14 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.picture_faults import picture_fault, same_scene
 from posesplat.align.point_tracker import PointTracker
-from posesplat.align.tracks import Tracks, corners, locally_normalised
+from posesplat.align.tracks import corners, evenly_spread, locally_normalised, pixels_at
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import composed_covariance
 from posesplat.methods.track_anchor import Anchor, Mask, Member, first_anchor, moved_anchor, tracks_of
-from posesplat.methods.track_answer import ADJUSTED, SegmentAnswer, TrackAids, answered
+from posesplat.methods.track_answer import ADJUSTED, RememberedDepth, SegmentAnswer, TrackAids, answered
 from posesplat.methods.track_disocclusion import extended_scene
 from posesplat.methods.track_graph import AnchorGraph
 from posesplat.methods.track_options import TrackOptions
@@ -39,7 +39,6 @@ class _Solved:
     """The open segment's frames and their motion."""
 
     members: tuple[Member, ...]
-    tracks: Tracks
     motion: SegmentMotion | None
     answer: SegmentAnswer | None = None
 
@@ -66,7 +65,7 @@ class Run:
         self.setting = f"{camera} {options}"
         self._anchor: Anchor | None = None
         self._world: Scale | None = None
-        self._aids = aids
+        self._aids = aids if aids.depth is None else replace(aids, depth=RememberedDepth(aids.depth))
         self._scene = None if options.causal else options.scene
         self._graph = None if options.causal or options.loops is None else AnchorGraph(camera, options.loops)
         self._scenes: list[tuple[int, Gaussians]] = []
@@ -216,9 +215,9 @@ class Run:
         times = np.array([member.index - self._anchor.index for member in members], dtype=np.float64)
         motion = solved_segment(tracks, self.camera, self._options.search, self._options.rule, start, times)
         if motion is None or motion.verdict == "broken":
-            return _Solved(members, tracks, motion)
+            return _Solved(members, motion)
         answer = answered(self._anchor, members, motion, self.camera, self._world, self._aids, self._scene)
-        return _Solved(members, tracks, motion, answer)
+        return _Solved(members, motion, answer)
 
     def _close(self, lost: bool) -> None:
         """Solve the open segment, tell its poses, and begin the next one.
@@ -307,8 +306,7 @@ class Run:
         if not lost and last.seen.mean() >= self._options.keep_reference:
             self._anchor = anchor
             chosen = np.flatnonzero(motion.solved)
-            count = min(self._options.retained_frames, len(chosen))
-            chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, count).round().astype(np.intp))]
+            chosen = chosen[evenly_spread(len(chosen), self._options.retained_frames)]
             self._members = [replace(solved.members[place], given=True) for place in chosen]
             self._solved = None
             return
@@ -358,7 +356,6 @@ def _same(first: tuple[Member, ...], second: tuple[Member, ...]) -> bool:
 
 def inside(mask: Mask, pixels: Float[np.ndarray, "points 2"]) -> Bool[np.ndarray, " points"]:
     """Which corner-based pixels lie in the image where the mask is True."""
-    height, width = mask.shape
-    column, row = np.floor(pixels).astype(np.intp).T
-    within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return within & mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    row, column, within = pixels_at(pixels, mask.shape)
+    within[within] = mask[row[within], column[within]]
+    return within

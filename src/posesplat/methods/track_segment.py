@@ -116,7 +116,8 @@ def solved_segment(
     start = None if before is None else _continued(before, usable, solved)
     sightings = Sightings.of(tracks.select(usable).frames(solved), camera)
     found = searched_motion(sightings, search, start)
-    bent = found.unlike > search.unlike or found.other_share > _ANOTHER_SHARE
+    rolls = search.readout != 0
+    bent = rolls and (found.unlike > search.unlike or found.other_share > _ANOTHER_SHARE)
     times = np.arange(1.0, len(solved) + 1.0) if times is None else times
     clock = FrameClock(times[solved], camera.height, camera.cy)
     # A rolling shutter makes parts of the image unlike each other, as a mover does: it is asked for all points first.

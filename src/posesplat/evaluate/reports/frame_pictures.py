@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from posesplat.align.tracks import evenly_spread
 from posesplat.datasets.sequences import FrameSequence
 from posesplat.evaluate.reports.page import Page
 from posesplat.evaluate.reports.pictures import Comparison, compare_frame
@@ -47,7 +48,7 @@ def compared_frames(
         threads: see :func:`posesplat.kernels.threads.thread_count`.
     """
     chosen = np.flatnonzero(among)
-    for index in chosen[np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int))]:
+    for index in chosen[evenly_spread(len(chosen), count)]:
         pose = trajectory[int(index)].cam_from_world
         if pose is None:
             continue

@@ -11,8 +11,10 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial.transform import RigidTransform
+
+from posesplat.align.tracks import evenly_spread
 
 NO_PLOTS = "Plots were left out: matplotlib is not installed. pip install 'posesplat[report]' adds them."
 BLUE, ORANGE, GREEN, GREY = "#3a86d0", "#e0831a", "#2f9e62", "#8b949e"
@@ -164,11 +166,6 @@ def _limits_of_motion(part: Components) -> tuple[float, float] | None:
     margin = min(widest, max(high - low, 2 * float(np.median(widths)) if len(widths) else 0.0))
     margin += 0.05 * (high - low) or 1e-6
     return low - margin, high + margin
-
-
-def evenly_spread(count: int, most: int) -> Int[np.ndarray, " m"]:
-    """All of ``count`` places, or ``most`` of them with the first and the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
 def error_figure(
