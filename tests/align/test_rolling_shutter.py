@@ -122,6 +122,13 @@ def test_a_rolling_shutter_is_found_and_the_poses_are_those_at_the_middles(reado
     assert angle < 0.3 * bad_angle
 
 
+def test_nine_frames_are_enough_for_a_moving_camera() -> None:
+    clip = rolled(Path(2), 0.6, noise_px=0.1, points=300, times=np.arange(1.0, 10.0))
+    found = solved_segment(clip.tracks, CAMERA)
+    assert found is not None
+    assert found.readout == pytest.approx(0.6, abs=0.1)
+
+
 def test_upside_down_rows_change_the_sign() -> None:
     clip = rolled(Path(3), 0.5, noise_px=0.03)
 

@@ -17,12 +17,14 @@ from jaxtyping import Bool, Float, UInt8
 
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import rotation_only
-from posesplat.align.tracks import Tracks, kept_margin
+from posesplat.align.tracks import NORMAL_CONTRAST, Tracks, kept_margin
 from posesplat.geometry.cameras import Camera
 
 _FEWEST_FOR_ROTATION = 12
 _ENOUGH_RAD = 1e-6
 _ROUGH_ROUND_TRIP_PX = 2.0
+_ALIKE = NORMAL_CONTRAST / 3
+"""Mean difference of two squares, in grey levels: 3 to 10 where a point was found, 25 and more where it was not."""
 
 
 @dataclass(frozen=True)
@@ -246,10 +248,26 @@ class PointTracker:
         """Points of the reference in an image, and which of them lead back to where they came from."""
         if not len(points):
             return points, np.zeros(0, dtype=bool)
-        there, found = _flow(self._reference, image, points, guess, side, levels)
-        back, returned = _flow(image, self._reference, there, points, side, levels)
+        there, seen, difference = self._one_round_trip(image, points, guess, side, 0)
+        # Most points moved little; only those that do not look like themselves need halved images.
+        lost = np.flatnonzero(~seen | (difference > _ALIKE))
+        if levels and len(lost):
+            there[lost], seen[lost], _ = self._one_round_trip(image, points[lost], guess[lost], side, levels)
+        return there, seen
+
+    def _one_round_trip(
+        self,
+        image: UInt8[np.ndarray, "height width"],
+        points: Float[np.ndarray, "points 2"],
+        guess: Float[np.ndarray, "points 2"],
+        side: int,
+        levels: int,
+    ) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+        """The same with so many halvings of the images, and how much the squares differ, in grey levels."""
+        there, found, difference = _flow(self._reference, image, points, guess, side, levels)
+        back, returned, _ = _flow(image, self._reference, there, points, side, levels)
         gap = np.linalg.norm(back - points, axis=1)
-        return there, found & returned & (gap < self._options.max_round_trip_px)
+        return there, found & returned & (gap < self._options.max_round_trip_px), difference
 
 
 def _flow(
@@ -259,13 +277,13 @@ def _flow(
     guess: Float[np.ndarray, "points 2"],
     side: int,
     levels: int,
-) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"]]:
-    """Corner-based places of points of one image in another, and which were found."""
+) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """Corner-based places of points of one image in another, which were found, and mean differences of the squares."""
     import cv2
 
     # OpenCV's pixel centres are whole numbers.
     start, there = ((place - 0.5).astype(np.float32, order="C").reshape(-1, 1, 2) for place in (points, guess))
-    there, found, _ = cv2.calcOpticalFlowPyrLK(
+    there, found, difference = cv2.calcOpticalFlowPyrLK(
         source,
         target,
         start,
@@ -275,7 +293,8 @@ def _flow(
         criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.003),
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
-    return there[:, 0].astype(np.float64) + 0.5, found[:, 0] > 0
+    is_found = found[:, 0] > 0
+    return there[:, 0].astype(np.float64) + 0.5, is_found, np.where(is_found, difference[:, 0], np.inf)
 
 
 def _dense_flow(

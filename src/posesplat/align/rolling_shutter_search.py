@@ -58,9 +58,9 @@ class ReadoutOptions:
     """Least share of the frame interval that is corrected."""
     max_readout: float = 1.2
     """Largest share that a camera can have."""
-    min_significance: float = 20.0
+    min_significance: float = 12.0
     """The readout must be this many of its standard deviations."""
-    min_gain: float = 0.2
+    min_gain: float = 0.12
     """Share by which the robust cost must fall."""
     max_rounds: int = 12
     """Most rounds of correcting and adjusting."""
@@ -217,7 +217,7 @@ class _Step:
 
     def promising(self, options: ReadoutOptions) -> bool:
         """Whether further rounds could make it significant; a first step falls short of the readout."""
-        return abs(self.readout) > 0.25 * options.min_readout and abs(self.readout) > 3.0 * self.deviation
+        return abs(self.readout) > 0.25 * options.min_readout and abs(self.readout) > self.deviation
 
 
 def _step(

@@ -45,7 +45,7 @@ class TrustRule:
     """For fewer than 5 frames: a pure rotation must fit worse than the full motion by this factor."""
     broken_cost_ratio: float = 3.0
     """Where halves disagree although pure rotation fits worse by this factor, the frames are refused."""
-    min_parallax_px: float = 0.1
+    min_parallax_px: float = 0.07
     """The largest translation must shift a point at the median depth by this much: trackers err alike below it."""
     weak_signal_to_noise: float = 5.0
     """Below this the translation is weak, and its covariance wider."""
@@ -123,9 +123,7 @@ def solved_segment(
     # A rolling shutter makes parts of the image unlike each other, as a mover does: it is asked for all points first.
     together = searched_motion(sightings, replace(search, unlike=np.inf), start) if bent else found
     unrolled, readout, rolling = unrolled_motion(sightings, together, clock, search)
-    if bent and not readout:
-        unrolled, readout, rolling = unrolled_motion(sightings, found, clock, search)
-    found = unrolled
+    found = unrolled if readout or not bent else found
     proof = evidence(found.motion, found.sightings)
     parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
     verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
