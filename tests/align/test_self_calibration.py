@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from align.small_motions import CAMERA, scene
-from posesplat.align.self_calibration import calibrated, lens_deviation, straightening_terms
+from posesplat.align.self_calibration import calibrated, lens_deviation, refined_log_focal, straightening_terms
 from posesplat.align.sightings import Lens, LensPrior, Sightings
 from posesplat.align.small_motion import SmallMotion, adjusted, normal_equations
 from posesplat.align.small_motion_search import searched_motion
@@ -126,3 +126,20 @@ def test_a_tight_prior_holds_the_lens() -> None:
 def test_priors_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
         LensPrior(log_focal=0.0)
+
+
+def test_noise_of_the_reference_no_longer_bends_the_focal_length() -> None:
+    plain, refined = [], []
+    for seed in range(6):
+        noisy = scene(20 + seed, shift=0.01, turn_deg=0.5, noise_px=0.05, reference_noise_px=0.2)
+        found = searched_motion(noisy.sightings, lens=FOCAL_ONLY)
+        plain.append(found.lens.log_focal)
+        refined.append(found.lens.log_focal + refined_log_focal(found.motion, found.sightings, deviation=0.1))
+    assert np.linalg.norm(refined) < 0.5 * np.linalg.norm(plain)
+
+
+def test_a_focal_length_is_not_refined_beyond_belief() -> None:
+    noisy = scene(20, frames=12, points=200, shift=0.03, turn_deg=1.0, noise_px=0.3)
+    found = searched_motion(Sightings.of(noisy.tracks, CAMERA), lens=FOCAL_ONLY)
+    assert refined_log_focal(found.motion, found.sightings, deviation=0.1) != 0
+    assert refined_log_focal(found.motion, found.sightings, deviation=1e-9) == 0

@@ -45,6 +45,15 @@ class NoisyReference:
         """The sightings less the shifts."""
         return replace(sightings, offsets=sightings.offsets - self.shifts[None])
 
+    def lengths(self, sightings: Sightings) -> Float[np.ndarray, "frames points"]:
+        """Residuals once the shifts are taken away, in pixels."""
+        return self.motion.lengths(self.corrected(sightings))
+
+    def cost(self, sightings: Sightings, scale: float) -> float:
+        """Geman-McClure cost at a robust scale, and what the shifts cost."""
+        robust = robust_cost(self.lengths(sightings), "geman-mcclure", scale)
+        return robust + float(np.sum((self.shifts / sightings.deviations) ** 2))
+
 
 @dataclass(frozen=True)
 class _System:
@@ -95,19 +104,18 @@ def with_noisy_reference(
     for _ in range(max_iterations):
         if system is None:
             scale = robust_scale(lengths, sightings.seen)
-            cost = _cost(found, lengths, sightings, scale)
+            cost = found.cost(sightings, scale)
             system = _system(found, lengths, sightings, scale)
         proposal = _stepped(found, system, damping)
         change = -1.0
         if proposal is not None:
-            proposed = proposal.motion.lengths(proposal.corrected(sightings))
-            change = cost - _cost(proposal, proposed, sightings, scale)
+            change = cost - proposal.cost(sightings, scale)
         if proposal is None or change <= 0:
             damping *= 10.0
             if damping > _MOST_DAMPING:
                 break
             continue
-        found, lengths, system, damping = proposal, proposed, None, max(0.1 * damping, _DAMPING)
+        found, lengths, system, damping = proposal, proposal.lengths(sightings), None, max(0.1 * damping, _DAMPING)
         if change < tolerance * cost:
             break
     return found
@@ -133,7 +141,7 @@ def covariances(
     """
     motion = found.motion
     frames = len(sightings.seen)
-    lengths = motion.lengths(found.corrected(sightings))
+    lengths = found.lengths(sightings)
     system = _system(found, lengths, sightings, robust_scale(lengths, sightings.seen))
     hessian, _, blocks = system.reduced()
     try:
@@ -148,12 +156,6 @@ def covariances(
     place = np.arange(frames)
     change = left_perturbations(motion)
     return inflation * change @ spread[place, :, place, :] @ change.transpose(0, 2, 1)
-
-
-def _cost(
-    found: NoisyReference, lengths: Float[np.ndarray, "frames points"], sightings: Sightings, scale: float
-) -> float:
-    return robust_cost(lengths, "geman-mcclure", scale) + float(np.sum((found.shifts / sightings.deviations) ** 2))
 
 
 def _system(

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from posesplat.align.reference_noise import with_noisy_reference
 from posesplat.align.sightings import Lens, LensPrior, Sightings
-from posesplat.align.small_motion import SmallMotion, adjusted
+from posesplat.align.small_motion import SmallMotion, adjusted, robust_scale
 from posesplat.align.small_motion_trust import regions
 from posesplat.geometry.cameras import Camera
 
 _GROUPS = 12
 _ITERATIONS = 8
+_FOCAL_STEPS = (0.01, 0.005)
+_FARTHEST = 1.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,37 @@ def lens_deviation(motion: SmallMotion, sightings: Sightings, prior: LensPrior) 
     share = (len(moved) - 1) / max(len(moved), 1)
     spread = np.sqrt(share * np.square(moved - moved.mean(axis=0)).sum(axis=0))
     return LensDeviation(float(spread[0]), float(spread[1]))
+
+
+def refined_log_focal(motion: SmallMotion, sightings: Sightings, deviation: float) -> float:
+    """What the logarithm of the focal length changes by when the reference's own noise is counted.
+
+    That noise bends all frames alike, as a wrong focal length does. The minimum of a parabola through three
+    adjustments, twice.
+
+    Args:
+        motion: at the minimum that takes the reference's places for exact, through no lens.
+        sightings: what it was adjusted to.
+        deviation: of the logarithm of the focal length.
+
+    Returns:
+        0 where the change is not credible: beyond 1.5 deviations, which happens where nothing but rotation is seen.
+    """
+    scale = robust_scale(motion.lengths(sightings), sightings.seen)
+    total, start = 0.0, motion
+
+    def solved(log_focal: float) -> tuple[float, SmallMotion]:
+        seen = sightings.through(Lens(log_focal))
+        found = with_noisy_reference(start, seen)
+        return found.cost(seen, scale), found.motion
+
+    for step in _FOCAL_STEPS:
+        (less, _), (middle, start), (more, _) = (solved(total + change) for change in (-step, 0.0, step))
+        curvature = less - 2.0 * middle + more
+        if curvature <= 0:
+            return 0.0
+        total += float(np.clip(0.5 * step * (less - more) / curvature, -4.0 * step, 4.0 * step))
+    return total if abs(total) <= _FARTHEST * deviation else 0.0
 
 
 def straightening_terms(radial: float, terms: int = 2) -> Float[np.ndarray, " terms"]:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from posesplat.align.picture_faults import picture_fault
 from posesplat.align.point_tracker import PointTracker
-from posesplat.align.self_calibration import LensDeviation, calibrated, lens_deviation
+from posesplat.align.self_calibration import LensDeviation, calibrated, lens_deviation, refined_log_focal
 from posesplat.align.sightings import Lens, LensPrior, Sightings
 from posesplat.align.small_motion_search import searched_motion
 from posesplat.align.tracks import Tracks, corners, locally_normalised
@@ -122,13 +122,15 @@ def _calibrated(
             break
     spread = lens_deviation(found.motion, found.sightings, options.prior)
     log_focal = math.hypot(options.inflation * spread.log_focal, options.least_deviation)
+    refined = refined_log_focal(found.motion, found.sightings, log_focal)
+    camera = calibrated(camera, Lens(refined))
     deviation = LensDeviation(log_focal, options.inflation * spread.radial)
     used = 1 + len(tracks.seen)
     if log_focal > options.largest_deviation:
         reason = f"the motion does not tell the focal length: it may be wrong by {100 * log_focal:.0f} % and more"
         return CameraEstimate.failure(reason, used)
     low, high = (camera.fx * math.exp(sign * _NORMAL_95 * log_focal) for sign in (-1.0, 1.0))
-    lens = calibrated(camera, Lens(0.0, found.lens.radial * math.exp(2.0 * found.lens.log_focal)))
+    lens = calibrated(camera, Lens(0.0, found.lens.radial * math.exp(2.0 * (found.lens.log_focal + refined))))
     return CameraEstimate(True, "", lens, (low, high), deviation, used)
 
 
