@@ -14,6 +14,7 @@ namespace {
 #include "backward.h"
 #include "plane_fit.h"
 #include "small_motion.h"
+#include "mixture.h"
 
 #define POSESPLAT_STRING_(x) #x
 #define POSESPLAT_STRING(x) POSESPLAT_STRING_(x)
@@ -34,6 +35,9 @@ const Kernels kTable = {
     fit_planes_row,
     small_motion_lengths,
     small_motion_sums,
+    mixture_rows,
+    mixture_affinities,
+    cell_neighbours,
 };
 
 }  // namespace

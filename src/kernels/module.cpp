@@ -25,6 +25,7 @@ using namespace posesplat;
 
 namespace posesplat {
 void bind_small_motion(nb::module_& m);
+void bind_mixture(nb::module_& m);
 }
 
 namespace {
@@ -420,4 +421,5 @@ NB_MODULE(_kernels, m) {
   m.def("fit_planes", &fit_planes, "inverse_depth"_a, "width"_a, "height"_a, "radius"_a, "tolerance"_a,
         "min_support"_a, "threads"_a);
   bind_small_motion(m);
+  bind_mixture(m);
 }

@@ -218,6 +218,58 @@ struct SmallMotionSums {  // zero at first; with a lens, blocks of frames have 8
   double* lens_mixed;       // 2 x points; null without a lens
 };
 
+constexpr int kMixtureTerms = 6;    // of a log-depth field
+constexpr int kMixtureRecord = 16;  // floats a Gaussian: mean (3), covariance xx xy xz yy yz zz, field basis (6), spare
+constexpr int kMixtureWidth = 64;   // most neighbours of a row
+constexpr int kMixtureChunk = 256;  // rows a task; fixed, so that results do not depend on the thread count
+
+// Gaussians of a fixed set, each with some of a moving set, which is already in the fixed frame.
+struct MixtureJob {
+  const float* fixed;         // rows x record
+  const float* moving;        // count x record
+  const int32_t* neighbours;  // rows x width, -1 = none
+  const float* affinities;    // rows x width
+  int width;                  // neighbours a row, a multiple of the lanes
+  int terms;                  // 0, 1 or 6 of each set's log-depth field
+  double translation[3];      // centre of the moving set's camera
+  float farthest;             // largest squared Mahalanobis distance of a pair that counts
+  double floor;               // eps in log(1 + sum K / eps)
+  bool robust;                // the cost of a row is that logarithm, otherwise sum K itself
+  bool normalised;            // K holds |S|^-1/2
+  bool turning;               // the gradient knows that the moving covariances turn with the pose
+  float* totals;              // rows: sum of K
+};
+
+struct MixtureSums {  // zero at first
+  double hessian[(kPoseDof + 2 * kMixtureTerms) * (kPoseDof + 2 * kMixtureTerms)];  // upper triangle, row by row
+  double gradient[kPoseDof + 2 * kMixtureTerms];
+  double cost, weight, rows;  // rows that overlap at all
+};
+
+struct AffinityJob {  // [0] of the fixed set, [1] of the moving one
+  const int32_t* neighbours;  // rows x width
+  int width, channels;        // multiples of the lanes
+  const float* opacities[2];
+  const float* colours[2];   // x 3, in units of the deviation; null without
+  const float* features[2];  // x channels, unit length; null without
+  const float* trust[2];     // how much a feature counts
+  float* affinities;         // rows x width
+};
+
+// Points looked up among Gaussians that were lifted from the cells of an image, one a cell.
+struct CellLookup {
+  const float* points;       // rows x 3, in the frame of the image's camera
+  const int32_t* cells;      // cell_rows x cell_columns: the cell's Gaussian, -1 = none
+  const float* means;        // of those Gaussians, x 3, in the same frame
+  CameraParams camera;
+  int cell_rows, cell_columns;
+  float cell_px;
+  int reach, spacing;        // steps to every side, and cells a step
+  int width, count;          // neighbours stored and asked for
+  int32_t* neighbours;       // rows x width, nearest first, -1 = none; all -1 out of view
+  bool* in_view;             // rows
+};
+
 struct Kernels {
   const char* name;
   void (*project)(const RenderJob&, int64_t begin, int64_t end);
@@ -234,6 +286,9 @@ struct Kernels {
   void (*fit_planes_row)(const PlaneFit&, int row);
   void (*small_motion_lengths)(const SmallMotionJob&, double* lengths);
   void (*small_motion_sums)(const SmallMotionJob&, const SmallMotionSums&);
+  void (*mixture_rows)(const MixtureJob&, int64_t begin, int64_t end, MixtureSums* out);
+  void (*mixture_affinities)(const AffinityJob&, int64_t begin, int64_t end);
+  void (*cell_neighbours)(const CellLookup&, int64_t begin, int64_t end);
 };
 
 const Kernels& kernels_baseline();
