@@ -12,6 +12,8 @@ _EXPORTS = {
     "LocalizeOptions": "posesplat.methods.localize",
     "Localizer": "posesplat.methods.localize",
     "MapOptions": "posesplat.methods.mapping",
+    "PairEstimator": "posesplat.methods.pair",
+    "PairOptions": "posesplat.methods.pair_options",
     "PoseEstimate": "posesplat.geometry.estimate",
     "Scale": "posesplat.geometry.estimate",
     "SplatMap": "posesplat.gaussians.splat_map",
@@ -23,6 +25,7 @@ _EXPORTS = {
     "localize": "posesplat.methods.localize",
     "localize_sequence": "posesplat.methods.localize_sequence",
     "open_frames": "posesplat.datasets.open",
+    "pair": "posesplat.methods.pair",
     "track": "posesplat.methods.track",
 }
 """Public names and their modules, loaded at first use so that importing posesplat stays quick."""
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     from posesplat.methods.localize_sequence import localize_sequence as localize_sequence
     from posesplat.methods.mapping import MapOptions as MapOptions
     from posesplat.methods.mapping import build_map as build_map
+    from posesplat.methods.pair import PairEstimator as PairEstimator
+    from posesplat.methods.pair import pair as pair
+    from posesplat.methods.pair_options import PairOptions as PairOptions
     from posesplat.methods.track import Tracker as Tracker
     from posesplat.methods.track import track as track
     from posesplat.methods.track_options import TrackOptions as TrackOptions

@@ -43,11 +43,23 @@ def read_colour(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         FileNotFoundError: when there is no such file.
         ValueError: when the file is not an image or breaks off.
     """
+    return decoded_colour(_whole_image_file(path), str(path))
+
+
+def decoded_colour(data: UInt8[np.ndarray, " n"], source: str) -> UInt8[np.ndarray, "height width 3"]:
+    """The bytes of an image file as 8-bit RGB; ``source`` is what an error calls them.
+
+    Raises:
+        ValueError: when they are no image.
+    """
     import cv2
 
-    image = cv2.imdecode(_whole_image_file(path), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if image is None:
-        raise _unreadable(path)
+        raise ValueError(
+            f"Expected a whole image in {source} ({len(data)} bytes); it cannot be decoded or breaks off. "
+            "Copy or export this file again."
+        )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -7,10 +7,12 @@ import pytest
 
 from posesplat.align.covariance import (
     Regions,
+    effective_regions,
     gradient_scatter,
     information_weight,
     jackknife,
     least_share,
+    small_sample_inflation,
     sum_of,
 )
 from posesplat.kernels.splatting import NormalEquations
@@ -211,3 +213,36 @@ def test_an_undetermined_pose_has_no_covariance() -> None:
     # What noise pretends may be all there is.
     split = regions(design, rng.normal(size=(CLUSTERS, PER_CLUSTER)))
     assert jackknife(split.without(1.01 * split.hessians.sum(axis=0))) is None
+
+
+def test_hotelling_inflation_agrees_with_samples() -> None:
+    # The squared length of a mean's error in the sample covariance of that mean, drawn instead of derived.
+    rng = np.random.default_rng(0)
+    for count in (12, 30):
+        samples = rng.standard_normal((4000, count, 6))
+        means = samples.mean(axis=1)
+        centred = samples - means[:, None]
+        scatter = np.einsum("sni,snj->sij", centred, centred) / (count * (count - 1))
+        squared = np.einsum("si,si->s", means, np.linalg.solve(scatter, means[..., None])[..., 0])
+        assert np.mean(squared < 12.592 * small_sample_inflation(count)) == pytest.approx(0.95, abs=0.012)
+    assert small_sample_inflation(1e6) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_effective_regions_count_equal_ones_and_ignore_weak_ones() -> None:
+    rng = np.random.default_rng(1)
+    hessians = np.tile(np.eye(6), (10, 1, 1))
+    regions = Regions(rng.standard_normal((10, 6)), hessians)
+    assert effective_regions(regions) == pytest.approx(10.0)
+    weak = Regions(np.ones((20, 6)), np.concatenate([hessians, 1e-6 * hessians]))
+    assert effective_regions(weak) == pytest.approx(10.0, rel=1e-4)
+
+
+def test_a_prior_enters_the_jackknife_with_its_own_variance() -> None:
+    rng = np.random.default_rng(2)
+    hessians = np.tile(np.diag([1.0] * 5 + [1e-9]), (30, 1, 1))
+    gradients = rng.standard_normal((30, 6)) * [1, 1, 1, 1, 1, 0]
+    prior = np.zeros((6, 6))
+    prior[5, 5] = 25.0
+    covariance = jackknife(Regions(gradients, hessians), prior)
+    assert covariance is not None
+    assert covariance[5, 5] == pytest.approx(1 / 25.0, rel=1e-3)

@@ -18,6 +18,7 @@ from posesplat.datasets.rooms import (
     placed,
     procedural_texture,
     render_sequence,
+    repeated_room,
     textured_wall,
 )
 from posesplat.geometry.cameras import Camera
@@ -25,7 +26,7 @@ from posesplat.geometry.poses import exp
 
 VGA = Camera(525.0, 525.0, 320.0, 240.0, 640, 480)
 SMALL = VGA.resized(160, 120)
-MAKERS = (box_room, curved_room, textured_wall, corridor, furnished_room)
+MAKERS = (box_room, curved_room, textured_wall, corridor, furnished_room, repeated_room)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,21 @@ def test_the_wall_is_flat_and_the_corridor_is_bare(rooms):
         return np.abs(np.diff(grey, axis=1))[same].mean()
 
     assert detail(rooms["corridor"]) < 0.3 * detail(wall)
+
+
+def test_the_repeated_room_looks_the_same_one_period_on():
+    room = repeated_room(2)
+    wall = room.surfaces[0]
+    rng = np.random.default_rng(0)
+    places = np.column_stack([rng.uniform(-2, 1.5, 4000), rng.uniform(-1, 1, 4000), np.full(4000, 2.5)])
+    # A checker's period is two cells.
+    shifted, unlike = (wall.texture.colours(places + [x, 0, 0], np.zeros(4000)) for x in (0.64, 0.32))
+    here = wall.texture.colours(places, np.zeros(4000))
+    assert np.abs(shifted - here).mean() < 0.05 < 0.2 < np.abs(unlike - here).mean()
+    # It is not quite the same: there is something to tell places apart by.
+    assert np.abs(shifted - here).mean() > 0.001
+    pillars = [surface for surface in room.surfaces if surface.name == "pillar"]
+    assert len({id(pillar.texture) for pillar in pillars}) == 1 and len(pillars) == 4
 
 
 def test_textured_rooms_have_corners(rooms):

@@ -26,3 +26,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "dinov2": tiny_checkpoints.save_dinov2(root / "dinov2"),
         "registers": tiny_checkpoints.save_dinov2(root / "registers", registers=3),
     }
+
+
+@pytest.fixture(scope="session")
+def matchers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of networks that match images, by name."""
+    root = tmp_path_factory.mktemp("matchers")
+    return {
+        "loftr": tiny_checkpoints.save_loftr(root / "loftr"),
+        "lightglue": tiny_checkpoints.save_lightglue(root / "lightglue"),
+    }

@@ -152,3 +152,53 @@ def save_depth_pro(folder: Path) -> Path:
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder
+
+
+def save_loftr(folder: Path) -> Path:
+    """EfficientLoFTR, on images of 128 x 96 pixels."""
+    import torch
+    import transformers
+
+    torch.manual_seed(5)
+    config = transformers.EfficientLoFTRConfig(
+        stage_num_blocks=[1, 1, 1, 1],
+        stage_stride=[2, 1, 2, 2],
+        out_features=[8, 8, 16, 32],
+        hidden_size=32,
+        num_attention_layers=1,
+        num_attention_heads=8,
+        fine_matching_slice_dim=2,
+        coarse_matching_threshold=0.0,
+        coarse_matching_border_removal=0,
+    )
+    transformers.EfficientLoFTRForKeypointMatching(config).eval().save_pretrained(folder)
+    transformers.EfficientLoFTRImageProcessorPil(size={"height": 96, "width": 128}).save_pretrained(folder)
+    return folder
+
+
+def save_lightglue(folder: Path) -> Path:
+    """LightGlue with SuperPoint's network, on images of 128 x 96 pixels."""
+    import torch
+    import transformers
+
+    torch.manual_seed(6)
+    detector = transformers.SuperPointConfig(
+        encoder_hidden_sizes=[8, 8, 8, 8],
+        decoder_hidden_size=8,
+        keypoint_decoder_dim=65,
+        descriptor_decoder_dim=16,
+        keypoint_threshold=0.0,
+        max_keypoints=60,
+    )
+    config = transformers.LightGlueConfig(
+        keypoint_detector_config=detector,
+        descriptor_dim=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        filter_threshold=0.0,
+        depth_confidence=-1.0,
+        width_confidence=-1.0,
+    )
+    transformers.LightGlueForKeypointMatching(config).eval().save_pretrained(folder)
+    transformers.LightGlueImageProcessorPil(size={"height": 96, "width": 128}).save_pretrained(folder)
+    return folder

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import chdtri, fdtri
 
 from posesplat.kernels.splatting import NormalEquations
 
@@ -134,17 +135,47 @@ def information_weight(term: NormalEquations, least_newton_ratio: float) -> floa
     return term.newton_ratio(least_newton_ratio) / ratio if ratio > 0 else 1.0
 
 
-def jackknife(regions: Regions) -> Float[np.ndarray, "6 6"] | None:
+def effective_regions(regions: Regions, prior: Float[np.ndarray, "d d"] | None = None) -> float:
+    """How many regions of equal information would hold as much as these do: (sum h)^2 / sum h^2 of their leverages."""
+    used = regions.used()
+    hessian = used.hessians.sum(axis=0) if prior is None else used.hessians.sum(axis=0) + prior
+    active = np.diag(hessian) > 0
+    whiten = _whitening(hessian[np.ix_(active, active)]) if active.any() else None
+    if whiten is None:
+        return 0.0
+    leverages = np.einsum("ik,gij,jk->g", whiten, used.hessians[:, active][:, :, active], whiten)
+    leverages = np.maximum(leverages, 0.0)
+    return float(leverages.sum() ** 2 / max(float(np.sum(leverages**2)), 1e-300))
+
+
+def small_sample_inflation(count: float, size: int = 6) -> float:
+    """Factor on a covariance estimated from so many samples, by which its 95 % ellipsoid holds 95 % of the errors.
+
+    The squared length of an error in a covariance that was itself estimated follows Hotelling's distribution, not
+    chi-squared. Fewer than ``size + 2`` samples count as so many.
+
+    Source: Hotelling, The generalization of Student's ratio, Annals of Mathematical Statistics 1931.
+    """
+    degrees = max(count - 1.0, size + 1.0)
+    quantile = degrees * size / (degrees - size + 1.0) * fdtri(size, degrees - size + 1.0, 0.95)
+    return float(quantile / chdtri(size, 0.05))
+
+
+def jackknife(regions: Regions, prior: Float[np.ndarray, "d d"] | None = None) -> Float[np.ndarray, "6 6"] | None:
     """Covariance of the pose from the shifts that leaving out one region at a time would make.
 
     Where a few regions alone determine a direction, the residuals there are small because the pose follows them; the
     shift without such a region is large, and so is the variance. None when the pose is not determined at all.
 
+    Args:
+        regions: of all terms.
+        prior: information about the unknowns from elsewhere, which enters with the variance that it states.
+
     Source: MacKinnon, Nielsen and Webb, Fast and reliable jackknife and bootstrap methods for cluster-robust
     inference, 2023, equation 14 (CV3); shifts are those of one Newton step.
     """
     used = regions.used()
-    hessian = used.hessians.sum(axis=0)
+    hessian = used.hessians.sum(axis=0) if prior is None else used.hessians.sum(axis=0) + prior
     diagonal = np.diag(hessian)
     active = diagonal > 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)
     if not active[:6].all() or len(used.gradients) < 2:
@@ -157,4 +188,8 @@ def jackknife(regions: Regions) -> Float[np.ndarray, "6 6"] | None:
     along = np.einsum("gik,gi->gk", directions, gradients) / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))
     shifts = np.einsum("gik,gk->gi", directions, along) @ whiten.T
     count = len(shifts)
-    return np.asarray((count - 1) / count * shifts[:, :6].T @ shifts[:, :6])
+    covariance = (count - 1) / count * shifts[:, :6].T @ shifts[:, :6]
+    if prior is not None:
+        spread = (whiten @ whiten.T)[:6]
+        covariance = covariance + spread @ prior[np.ix_(active, active)] @ spread.T
+    return np.asarray(covariance)

@@ -1,4 +1,4 @@
-"""``posesplat bench localize``, ``track`` and ``kernel``: tables of errors and times, ours and the rivals'."""
+"""``posesplat bench localize``, ``track``, ``pair``, ``kernel``: tables of errors and times, ours and the rivals'."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 Suite = Literal["rooms", "real", "covariance", "failures", "speed"]
 TrackSuite = Literal["rooms", "movers", "still", "focal", "real", "speed"]
+PairSuite = Literal["rooms", "hard", "real", "photos", "lists", "covariance"]
 _QUICK_QUERIES = 4
 _QUICK_STRIDE = 20
 _QUICK_REALISATIONS = 20
+_QUICK_REAL_PAIRS = 2
 _PAGE_WIDTH = 200
 """Columns of a table that is written to a file or a pipe."""
 
@@ -95,6 +97,42 @@ class TrackBench:
 
 
 @dataclass(frozen=True)
+class PairBench:
+    """The pose of two images against matches with depth, point-cloud registration, and doing nothing."""
+
+    suite: Literal[PairSuite, "all"] = "all"
+    """What is measured: rooms by overlap, hard rooms, real clips, photographs, published lists, honest covariance."""
+    data: Path | None = None
+    """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
+    quick: bool = False
+    """One room of each kind and few pairs: shows that everything runs, proves little."""
+    rooms: int | None = None
+    """Rooms of each plain kind; default 6, and 3 of each hard kind. With --quick 1."""
+    pairs: int | None = None
+    """Pairs of each overlap level in each room; default 2, with --quick 1."""
+    real_pairs: int | None = None
+    """Pairs of each level in each real RGB-D clip, half as many in each set of photographs; default 15, quick 2."""
+    realisations: int | None = None
+    """Noisy pairs of the covariance suite; default 510, with --quick 20."""
+    depths: tuple[Literal["sensor", "monocular", "monocular-common"], ...] = ()
+    """Kinds of depth that contenders are given; default all three."""
+    methods: tuple[str, ...] = ()
+    """Only methods whose name contains one of these words; default all."""
+    sequences: tuple[str, ...] = ()
+    """Only real sequences whose name contains one of these words; default all."""
+    width: int = 640
+    """Width of the synthetic camera, pixels."""
+    threads: int | None = None
+    """Threads of OpenCV and linear algebra; default 1."""
+    seed: int = 0
+    """Which rooms, views, pairs and noise."""
+    out: Path | None = None
+    """Folder for bench_pair.json and bench_pair.md, written again after each table, and report.html."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+
+@dataclass(frozen=True)
 class KernelBench:
     """Time of each compiled loop at two map sizes, two image sizes, and one and two threads."""
 
@@ -122,6 +160,7 @@ class Options:
         OmitArgPrefixes[
             Annotated[LocalizeBench, subcommand("localize")]
             | Annotated[TrackBench, subcommand("track")]
+            | Annotated[PairBench, subcommand("pair")]
             | Annotated[KernelBench, subcommand("kernel")]
         ]
     ]
@@ -141,6 +180,8 @@ def run(options: Options) -> int:
                 _localize(bench, report, on_progress)
             elif isinstance(bench, TrackBench):
                 _track(bench, report, on_progress)
+            elif isinstance(bench, PairBench):
+                _pair(bench, report, on_progress)
             else:
                 _kernel(bench, report, on_progress)
     except KeyboardInterrupt:
@@ -154,12 +195,14 @@ def run(options: Options) -> int:
     return ExitStatus.ALL_POSED if report.complete else ExitStatus.INTERRUPTED
 
 
-def _named(bench: LocalizeBench | TrackBench | KernelBench) -> tuple[str, int | None]:
+def _named(bench: LocalizeBench | TrackBench | PairBench | KernelBench) -> tuple[str, int | None]:
     """The benchmark's name, and the threads it was asked for."""
     if isinstance(bench, LocalizeBench):
         return "localize", bench.threads
     if isinstance(bench, TrackBench):
         return "track", bench.threads or 1
+    if isinstance(bench, PairBench):
+        return "pair", bench.threads or 1
     return "kernel", max(bench.threads, default=None)
 
 
@@ -206,6 +249,37 @@ def _track(bench: TrackBench, report: Report, on_progress: Callable[[str, int, i
     report.options |= {"settings": {key: _plain(value) for key, value in vars(settings).items()}}
     names = list(SUITES) if bench.suite == "all" else [bench.suite]
     run_track_suites(track_settings.TrackBench(settings, report, on_progress, _saving(report, bench.out)), names)
+
+
+def _pair(bench: PairBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
+    from posesplat.evaluate.protocols import pair_settings
+    from posesplat.evaluate.protocols.pair_suites import SUITES, run_pair_suites
+    from posesplat.evaluate.reports.pair_bench import write_pair_page
+
+    quick, defaults = bench.quick, pair_settings.PairSettings()
+    real_pairs = _or(bench.real_pairs, _QUICK_REAL_PAIRS if quick else defaults.real_pairs)
+    settings = pair_settings.PairSettings(
+        data=bench.data,
+        rooms=_or(bench.rooms, 1 if quick else defaults.rooms),
+        hard_rooms=max(1, _or(bench.rooms, 1 if quick else defaults.rooms) // 2),
+        pairs=_or(bench.pairs, 1 if quick else defaults.pairs),
+        real_pairs=real_pairs,
+        photo_pairs=max(1, real_pairs // 2),
+        realisations=_or(bench.realisations, _QUICK_REALISATIONS if quick else defaults.realisations),
+        kinds=bench.depths or defaults.kinds,
+        methods=bench.methods,
+        sequences=bench.sequences,
+        width=bench.width,
+        threads=bench.threads,
+        seed=bench.seed,
+    )
+    report.options |= {"settings": {key: _plain(value) for key, value in vars(settings).items()}}
+    names = list(SUITES) if bench.suite == "all" else [bench.suite]
+    try:
+        run_pair_suites(pair_settings.PairBench(settings, report, on_progress, _saving(report, bench.out)), names)
+    finally:
+        if bench.out is not None:
+            write_pair_page(report, bench.out)
 
 
 def _saving(report: Report, out: Path | None) -> Callable[[], None]:

@@ -26,6 +26,9 @@ COMMANDS: dict[str, Command] = {
         "posesplat.cli.track",
         "Find how the camera moved in a nearly still video: up to scale, or in metres with depth.",
     ),
+    "pair": Command(
+        "posesplat.cli.pair", "Find the relative pose of two images: in metres with depth, else its direction."
+    ),
     "bench": Command("posesplat.cli.bench", "Measure localisation and the kernels, with rivals in the same run."),
     "evaluate": Command("posesplat.cli.evaluate", "Judge an estimated trajectory by the true one: ATE, RPE, speed."),
 }

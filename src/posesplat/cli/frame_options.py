@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from posesplat.datasets.calibration import PixelCentre
 
 if TYPE_CHECKING:
+    from posesplat.datasets.calibration import ReadOptions
     from posesplat.datasets.sequences import FrameSequence
     from posesplat.images import DepthUnits
 
@@ -42,6 +43,13 @@ class FrameOptions:
 
         plausible = None if self.any_depth else (0.01, 50.0)
         return DepthUnits(self.depth_scale or 1000.0, self.depth_scale is not None, (), plausible)
+
+    def read_options(self) -> ReadOptions:
+        """How files are read."""
+        from posesplat.datasets.calibration import ReadOptions
+
+        plausible = None if self.any_depth else (0.01, 50.0)
+        return ReadOptions(self.camera, self.pixel_centre, self.depth_scale, plausible, True)
 
     def open(self, source: Sequence[str]) -> FrameSequence:
         """Open a video, folder, glob or list of images and choose frames.

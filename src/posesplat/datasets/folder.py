@@ -44,19 +44,27 @@ def open_folder(folder: Path, options: ReadOptions | None = None) -> FrameSequen
     return _opened(images, depths, (folder,) if colours else _calibration_folders(folder), options, by_order=True)
 
 
-def open_image_list(images: Sequence[Path], options: ReadOptions | None = None) -> FrameSequence:
+def open_image_list(
+    images: Sequence[Path], options: ReadOptions | None = None, depths: Sequence[Path] | None = None
+) -> FrameSequence:
     """Open image files in the order given; calibration and poses are looked for beside them when they share a folder.
+
+    Args:
+        images: the files.
+        options: how they are read.
+        depths: one depth map an image, if there are any.
 
     Raises:
         FileNotFoundError: when one of them does not exist.
     """
     images = list(images)
-    for path in images:
+    for path in (*images, *(depths or ())):
         if not path.is_file():
             raise FileNotFoundError(f"Expected an image file at {path}; there is none. Check the list of frames.")
     folders = {path.parent for path in images}
     places = _calibration_folders(folders.pop()) if len(folders) == 1 else ()
-    return _opened(images, None, places, options or ReadOptions(), by_order=False)
+    given = None if depths is None else list(depths)
+    return _opened(images, given, places, options or ReadOptions(), by_order=False)
 
 
 def _opened(

@@ -111,19 +111,28 @@ def pose_from_matrix(values: Float[np.ndarray, "*n"], source: str) -> RigidTrans
     Raises:
         ValueError: when it is not a rigid transform.
     """
-    if values.size != 16:
-        raise ValueError(f"{source} must hold the 16 numbers of a 4x4 world_from_cam matrix; got {values.size}.")
-    matrix = values.reshape(4, 4)
-    if not np.isfinite(matrix).all():
+    if values.size == 16 and not np.isfinite(values).all():
         return None
+    return rigid_matrix(values, source, "world_from_cam").inv()
+
+
+def rigid_matrix(values: Float[np.ndarray, "*n"], source: str, what: str = "pose") -> RigidTransform:
+    """The transform of a 4x4 matrix as it stands (16 numbers).
+
+    Raises:
+        ValueError: when it is not a rigid transform.
+    """
+    if values.size != 16:
+        raise ValueError(f"{source} must hold the 16 numbers of a 4x4 {what} matrix; got {values.size}.")
+    matrix = values.reshape(4, 4)
     rotation = matrix[:3, :3]
-    gap = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    gap = float(np.abs(rotation @ rotation.T - np.eye(3)).max()) if np.isfinite(matrix).all() else np.inf
     if gap > _ORTHONORMAL or np.linalg.det(rotation) < 0 or not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise ValueError(
-            f"{source} must be a rigid world_from_cam matrix (right-handed, no scale, last row 0 0 0 1); "
+            f"{source} must be a rigid {what} matrix (right-handed, no scale, last row 0 0 0 1); "
             f"got {matrix.tolist()}. Remove scale or axis flips first."
         )
-    return RigidTransform.from_matrix(matrix).inv()
+    return RigidTransform.from_matrix(matrix)
 
 
 def _stamps(rows: PoseRows) -> Float[np.ndarray, " n"]:

@@ -49,6 +49,15 @@ def real_sequence(name: str, root: str | os.PathLike[str] | None = None) -> Fram
     Raises:
         MissingData: when the variable is not set, or has no such folder.
     """
+    return open_frames(data_folder(name, root))
+
+
+def data_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Where a data set lies; see :func:`real_sequence`.
+
+    Raises:
+        MissingData: when the variable is not set, or has no such folder.
+    """
     place = os.environ.get("POSESPLAT_DATA") if root is None else os.fspath(root)
     if not place:
         raise MissingData(
@@ -61,4 +70,4 @@ def real_sequence(name: str, root: str | os.PathLike[str] | None = None) -> Fram
             f"Expected the data set {name!r} in {place}; there is no such folder. "
             "Set POSESPLAT_DATA to the folder that holds it."
         )
-    return open_frames(folder)
+    return folder

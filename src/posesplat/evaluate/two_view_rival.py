@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial.transform import RigidTransform, Rotation
+from scipy.spatial.transform import RigidTransform
 
-from posesplat.align.global_start import KeypointStartOptions, absolute_pose, poselib_camera
+from posesplat.align.global_start import KeypointStartOptions, absolute_pose
 from posesplat.align.point_tracker import PointTracker
+from posesplat.align.relative_pose import relative_pose
 from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import rotation_only
 from posesplat.align.tracks import Tracks, corners, locally_normalised
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
+from posesplat.geometry.matches import Matches
 from posesplat.geometry.trajectory import Trajectory
 
 SOURCE = "two-view + PnP"
@@ -73,7 +75,15 @@ def tracked_poses(tracks: Tracks, camera: Camera, options: TwoViewOptions = TwoV
     if widest is None:
         return [_failure(f"fewer than {options.min_points} points are followed")] * len(tracks.pixels)
     both = tracks.seen[widest]
-    pose, agrees = _relative_pose(tracks.reference[both], tracks.pixels[widest][both], camera, options)
+    first, second = tracks.reference[both], tracks.pixels[widest][both]
+    pose, agrees = relative_pose(
+        Matches(first, second, np.ones(len(first))),
+        camera,
+        camera,
+        max_epipolar_px=options.max_epipolar_px,
+        min_points=options.min_points,
+        seed=options.seed,
+    )
     if pose is None:
         return [_failure("no essential matrix fits the widest pair")] * len(tracks.pixels)
     model = np.flatnonzero(both)[agrees]
@@ -124,23 +134,6 @@ def _widest(tracks: Tracks, camera: Camera, min_points: int) -> int | None:
     sightings = Sightings.of(chosen, camera)
     lengths = np.where(chosen.seen, rotation_only(sightings).lengths(sightings), np.nan)
     return int(usable[np.argmax(np.nanmedian(lengths, axis=1))])
-
-
-def _relative_pose(
-    first: Float[np.ndarray, "n 2"], second: Float[np.ndarray, "n 2"], camera: Camera, options: TwoViewOptions
-) -> tuple[RigidTransform | None, Bool[np.ndarray, " n"]]:
-    """second_from_first with a translation of length 1 (five points, LO-RANSAC), and the pairs that agree."""
-    import poselib
-
-    ransac = {"max_epipolar_error": options.max_epipolar_px, "seed": options.seed, "max_iterations": 10_000}
-    model = poselib_camera(camera)
-    found, evidence = poselib.estimate_relative_pose(first, second, model, model, ransac, {})
-    agrees = np.asarray(evidence["inliers"], dtype=bool)
-    rotation, translation = np.asarray(found.R), np.asarray(found.t)
-    length = float(np.linalg.norm(translation))
-    if agrees.sum() < options.min_points or not np.isfinite(rotation).all() or not 0 < length < np.inf:
-        return None, agrees
-    return RigidTransform.from_components(translation / length, Rotation.from_matrix(rotation)), agrees
 
 
 def _pnp(camera: Camera, options: TwoViewOptions) -> KeypointStartOptions:

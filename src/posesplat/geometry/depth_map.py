@@ -65,3 +65,21 @@ class DepthMap:
         else:
             inverse[self.known] = self.values[self.known]
         return inverse
+
+
+_FARTHEST_MEDIAN_M = 100.0
+_SAMPLED = slice(1, None, 3)
+
+
+def not_metres(depth: Float32[np.ndarray, "height width"]) -> str:
+    """Why a depth image cannot be in metres; empty when it can be.
+
+    Args:
+        depth: as it was given, 0 = missing.
+    """
+    sample = depth[_SAMPLED, _SAMPLED]
+    measured = sample[sample > 0]
+    median = float(np.median(measured)) if len(measured) else 0.0
+    if median <= _FARTHEST_MEDIAN_M:
+        return ""
+    return f"The depth does not look like metres: its median is {median:.0f}. Divide by the depth scale."

@@ -22,6 +22,7 @@ from posesplat.align.refine import RefineOptions, coarse_cost, refine
 from posesplat.align.viewpoints import map_views
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.splat_map import SplatMap
+from posesplat.geometry.depth_map import not_metres
 from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame
 from posesplat.methods.pose_correction import LocalWorld
@@ -235,10 +236,8 @@ def _unusable(frame: Frame, use_depth: bool, use_image: bool) -> str:
         measured = float(np.mean(sample > 0))
         if measured < 0.01 and not use_image:
             return f"The depth image is blank: {100 * measured:.1f} % of its pixels hold a measurement."
-        if measured >= 0.01:
-            median = float(np.median(sample[sample > 0]))
-            if median > 100:
-                return f"The depth does not look like metres: its median is {median:.0f}. Divide by the depth scale."
+        if measured >= 0.01 and not_metres(frame.depth):
+            return not_metres(frame.depth)
     if use_image and not use_depth and frame.image is not None and float(frame.image.std()) < 2.0:
         return "The image is blank: its grey values hardly vary."
     return ""

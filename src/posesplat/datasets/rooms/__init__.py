@@ -7,7 +7,14 @@ from posesplat.datasets.rooms.casting import Highlight, RayHits, cast_rays
 from posesplat.datasets.rooms.exposures import blurred_frame, rolling_frame
 from posesplat.datasets.rooms.noise import KinectNoise, colour_noise, kinect_noise, near_depth_edges
 from posesplat.datasets.rooms.room import Room, ViewingVolume, render_sequence
-from posesplat.datasets.rooms.scenes import box_room, corridor, curved_room, furnished_room, textured_wall
+from posesplat.datasets.rooms.scenes import (
+    box_room,
+    corridor,
+    curved_room,
+    furnished_room,
+    repeated_room,
+    textured_wall,
+)
 from posesplat.datasets.rooms.shapes import Box, Cylinder, Ellipsoid, Quad, Shape, Sphere
 from posesplat.datasets.rooms.surfaces import Motion, Surface, placed
 from posesplat.datasets.rooms.textures import (
@@ -65,6 +72,7 @@ __all__ = [
     "procedural_texture",
     "random_perturbation",
     "render_sequence",
+    "repeated_room",
     "rolling_frame",
     "textured_wall",
     "walk_trajectory",

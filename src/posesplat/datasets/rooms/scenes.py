@@ -9,7 +9,7 @@ from posesplat.datasets.rooms import furniture
 from posesplat.datasets.rooms.room import Room, ViewingVolume
 from posesplat.datasets.rooms.shapes import Box, Ellipsoid, Quad, Sphere
 from posesplat.datasets.rooms.surfaces import Motion, Surface, placed
-from posesplat.datasets.rooms.textures import procedural_texture
+from posesplat.datasets.rooms.textures import BoxFaces, Checker, Layered, Texture, procedural_texture
 from posesplat.geometry.poses import looking_at
 
 _DOWN = np.array([0.0, 1.0, 0.0])
@@ -81,6 +81,34 @@ def corridor(seed: int = 0) -> Room:
     view = looking_at(np.array([0.15, -0.2, -4.5]), np.array([-0.05, 0.05, 0.0]), _DOWN)
     volume = _volume((0.0, -0.2, -1.5), (1.0, 0.7, 7.0), max_yaw_deg=25.0, max_pitch_deg=10.0)
     return Room("corridor", tuple(surfaces), view, volume)
+
+
+def repeated_room(seed: int = 0) -> Room:
+    """A room of 5 x 2.6 x 5 m that looks the same in many places: periodic walls and a grid of equal pillars.
+
+    Only corners, edges and a faint unevenness of the walls tell one place from another.
+    """
+    rng = np.random.default_rng(seed)
+    size = (5.0, 2.6, 5.0)
+    floor_y = 0.5 * size[1]
+    across = ((1, 2), (1, 2), (0, 2), (0, 2), (0, 1), (0, 1))
+    first, second, third, fourth, fifth, sixth = (_periodic(rng, 0.32, axes) for axes in across)
+    texture = BoxFaces(size, (first, second, third, fourth, fifth, sixth))
+    surfaces = [placed(Box(size, inside=True), texture, (0.0, 0.0, 0.0), name="shell")]
+    pillar = _periodic(rng, 0.12, (0, 1, 2))
+    edges = (0.3, 1.0, 0.3)
+    for x in (-1.5, -0.5, 0.5, 1.5):
+        surfaces.append(placed(Box(edges), pillar, (x, floor_y - 0.5 * edges[1], 1.6), name="pillar"))
+    view = looking_at(np.array([0.2, -0.3, -1.6]), np.array([0.0, 0.2, 2.0]), _DOWN)
+    return Room(f"repeated_room_{seed}", tuple(surfaces), view, _volume((0.0, -0.2, -0.7), (3.6, 1.0, 2.6)))
+
+
+def _periodic(rng: np.random.Generator, period_m: float, axes: tuple[int, ...]) -> Texture:
+    """Two checkers, one within the other, and noise too faint for most keypoints."""
+    dark, bright = rng.uniform(0.2, 0.35, size=3), rng.uniform(0.6, 0.8, size=3)
+    coarse = Checker(_triple(dark), _triple(bright), period_m, 0.01, axes)
+    fine = Checker((0.42, 0.42, 0.42), (0.58, 0.58, 0.58), period_m / 4, 0.005, axes)
+    return Layered((coarse, fine, procedural_texture("noise", rng, 0.3, 0.01)))
 
 
 def furnished_room(seed: int = 0, movers: int = 0) -> Room:

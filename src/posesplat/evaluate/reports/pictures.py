@@ -30,15 +30,17 @@ class Picture:
 
     rgb: UInt8[np.ndarray, "height width 3"]
     caption: str
+    largest_width: int = 480
+    """Pixels; wider pictures are written smaller."""
 
-    def jpeg(self, largest_width: int = 480, quality: int = 85) -> bytes:
-        """The picture as a JPEG file of at most ``largest_width`` pixels width."""
+    def jpeg(self, quality: int = 85) -> bytes:
+        """The picture as a JPEG file."""
         import cv2
 
         image = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2BGR)
-        if image.shape[1] > largest_width:
-            height = round(image.shape[0] * largest_width / image.shape[1])
-            image = cv2.resize(image, (largest_width, height), interpolation=cv2.INTER_AREA)
+        if image.shape[1] > self.largest_width:
+            height = round(image.shape[0] * self.largest_width / image.shape[1])
+            image = cv2.resize(image, (self.largest_width, height), interpolation=cv2.INTER_AREA)
         return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 

@@ -269,6 +269,11 @@ def png(figure: Any, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
+def page_style() -> AbstractContextManager:
+    """The style of figures that are drawn into a page."""
+    return _style()
+
+
 def printed_style() -> AbstractContextManager:
     """The style of figures that stand on white instead of in a page."""
     return _style("#1c2128")

@@ -1,0 +1,193 @@
+"""``posesplat pair A B --out DIR``: what is the metric relative pose of these two images?"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from posesplat.cli.exit_status import ExitStatus
+from posesplat.cli.frame_options import FrameOptions
+
+if TYPE_CHECKING:
+    from posesplat.evaluate.run_record import RunRecord
+    from posesplat.geometry.frame import Frame
+    from posesplat.geometry.trajectory import Trajectory
+    from posesplat.methods.pair import PairResult
+
+_SCENE = "gaussians.ply"
+_ONE_CAMERA = ("colmap", "colmap-binary", "nerfstudio")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Two images, what is known of them, and where to write the answer."""
+
+    a: Annotated[Positional[Path], arg(metavar="A")]
+    """Image A; the answer is in its camera frame."""
+    b: Annotated[Positional[Path], arg(metavar="B")]
+    """Image B."""
+    out: Annotated[Path, arg(metavar="DIR")]
+    """Folder for trajectory.txt, result.json, gaussians.ply, report.html and exports; the world is camera A."""
+    depth: Annotated[str, arg(metavar="auto|none|DIR|transformers:CHECKPOINT")] = "auto"
+    """Depth of both images: auto (--depth-a and --depth-b, else none), a folder with their base names, or a network
+    that gives metres. Without depth the direction of the translation is found, not its length."""
+    depth_a: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Depth map of image A."""
+    depth_b: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Depth map of image B; one of both is enough for metres."""
+    camera_b: str | None = None
+    """Camera of image B where it is not that of A; as --camera."""
+    matcher: Annotated[str, arg(metavar="sift|loftr:CHECKPOINT|lightglue:CHECKPOINT|file:PATH")] = "sift"
+    """Where matches come from."""
+    no_dense: bool = False
+    """Stop after the matches; measured depth then refines nothing."""
+    min_soft_inliers: float | None = None
+    """Matches that must agree, softly counted; default: what was calibrated for matcher and depth."""
+    export: Annotated[str, arg(metavar="FORMAT,...")] = ""
+    """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
+    no_report: bool = False
+    """Leave report.html out."""
+    json: bool = False
+    """Print result.json instead of a table."""
+    seed: int = 0
+    """Of the random samples."""
+    threads: int | None = None
+    """Threads; default POSESPLAT_THREADS or all processors."""
+    reading: Annotated[FrameOptions, arg(name="")] = field(default_factory=FrameOptions)
+    """How the images are read."""
+
+
+def run(options: Options) -> int:
+    """Pose the pair, write the output folder, print."""
+    from posesplat.evaluate.run_record import RunRecord
+    from posesplat.gaussians.ply import write_ply
+    from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.methods.pair_scene import LiftedPair
+
+    began = time.perf_counter()
+    exports = parse_exports(options.export)
+    check_output_folder(options.out)
+    record = RunRecord.begin("pair", options, options.seed, options.threads)
+    a, b = _frames(options)
+    if a.camera != b.camera and set(exports) & set(_ONE_CAMERA):
+        raise ValueError(f"--export {', '.join(_ONE_CAMERA)} needs one camera for both images; these have two.")
+    try:
+        result = _posed(options, a, b)
+    except KeyboardInterrupt:
+        sys.stderr.write("posesplat: interrupted; nothing was written\n")
+        return ExitStatus.INTERRUPTED
+    record = replace(record, duration_s=time.perf_counter() - began)
+    pose = result.estimate.cam_from_world
+    scene = None if pose is None else LiftedPair.of(a, b, options.threads).in_camera_a(pose)
+    with output_folder(options.out) as folder:
+        if scene is not None:
+            write_ply(folder / _SCENE, scene, ("world: the camera frame of image A",))
+        written = write_results(
+            folder,
+            record,
+            _trajectory(a, b, result),
+            a.camera,
+            exports=exports,
+            report=None if options.no_report else _report(options, record, a, b, result),
+            extra={"pair": _pair_record(result)},
+        )
+    if options.json:
+        sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
+    else:
+        _print_table(options, result)
+    return ExitStatus.ALL_POSED if result.estimate.success else ExitStatus.NONE_POSED
+
+
+def _frames(options: Options) -> tuple[Frame, Frame]:
+    """Both images with the depth that files give; depth of a network is made later."""
+    from posesplat.datasets.folder import open_image_list
+
+    def opened(path: Path, camera: str | None, depth: Path | None) -> Frame:
+        reading = replace(options.reading, camera=camera).read_options()
+        return open_image_list([path], reading, None if depth is None else [depth])[0]
+
+    a = opened(options.a, options.reading.camera, options.depth_a)
+    return a, opened(options.b, options.camera_b or options.reading.camera, options.depth_b)
+
+
+def _posed(options: Options, a: Frame, b: Frame) -> PairResult:
+    from posesplat.align.pair_starts import PairStartOptions
+    from posesplat.methods.pair import PairEstimator
+    from posesplat.methods.pair_options import PairOptions
+    from posesplat.providers.depth.open import open_depth
+
+    settings = PairOptions(
+        matcher=options.matcher,
+        depth=options.depth,
+        min_soft_inliers=options.min_soft_inliers,
+        dense=not options.no_dense,
+        start=PairStartOptions(seed=options.seed),
+        threads=options.threads,
+    )
+    depth = None
+    if options.depth not in ("auto", "none"):
+        depth = open_depth(options.depth, options.reading.depth_units())
+    return PairEstimator(settings, depth=depth).estimate(a, b)
+
+
+def _trajectory(a: Frame, b: Frame, result: PairResult) -> Trajectory:
+    """Camera A at the origin and camera B."""
+    import numpy as np
+    from scipy.spatial.transform import RigidTransform
+
+    from posesplat.geometry.estimate import PoseEstimate
+    from posesplat.geometry.trajectory import Trajectory
+
+    origin = PoseEstimate(
+        True, "", RigidTransform.identity(), np.zeros((6, 6)), scale=result.estimate.scale, source="the world"
+    )
+    names = (a.name, b.name) if a.name != b.name else (f"A {a.name}", f"B {b.name}")
+    return Trajectory((origin, result.estimate), np.array([0.0, 1.0]), names)
+
+
+def _pair_record(result: PairResult) -> dict[str, Any]:
+    from posesplat.evaluate.reports.pairing import baseline_interval
+
+    estimate, evidence = result.estimate, result.evidence
+    length, low, high = baseline_interval(estimate)
+    known = estimate.success and estimate.scale.metric
+    return {
+        "b_from_a": None if estimate.cam_from_world is None else estimate.cam_from_world.as_matrix().tolist(),
+        "baseline_m": length if known else None,
+        "baseline_interval_m": [low, high] if known else None,
+        "matcher": evidence.matcher,
+        "matches": len(evidence.matches),
+        "matches_agreeing": int(evidence.inliers.sum()),
+        "soft_inliers": evidence.soft_inliers,
+        "soft_inliers_needed": evidence.least_soft_inliers,
+        "seconds": {name: round(seconds, 4) for name, seconds in evidence.seconds.items()},
+    }
+
+
+def _report(options: Options, record: RunRecord, a: Frame, b: Frame, result: PairResult) -> str:
+    from posesplat.evaluate.reports.pairing import pair_report
+
+    return pair_report(record, a, b, result, options.threads)
+
+
+def _print_table(options: Options, result: PairResult) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from posesplat.evaluate.reports.pairing import pair_facts
+
+    console = Console()
+    table = Table(show_header=False)
+    for name, value in pair_facts(result).items():
+        table.add_row(name, value)
+    console.print(table)
+    for line in (result.estimate.reason, *result.estimate.warnings):
+        if line:
+            console.print(line, highlight=False, markup=False)
+    console.print(f"written to {options.out}", highlight=False, markup=False)

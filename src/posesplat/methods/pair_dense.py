@@ -1,0 +1,164 @@
+"""Refining the pose of two RGB-D images by rendering: the Gaussians of each against the observation of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import RigidTransform
+
+from posesplat.align.agreement import AgreementRule, measure_agreement
+from posesplat.align.covariance import Regions, effective_regions, small_sample_inflation
+from posesplat.align.fine import FineOptions
+from posesplat.align.least_squares import State
+from posesplat.align.pyramid import disc_blur_px, halved, halved_depth, query_pyramid, softened
+from posesplat.align.refine import refine_near
+from posesplat.gaussians.lifting import LiftOptions, lift
+from posesplat.geometry.frame import Frame
+from posesplat.geometry.poses import inverse_covariance, log, perturbed, pose_errors
+from posesplat.kernels.threads import thread_count
+from posesplat.render.cpu import CpuRenderer
+
+_OPTIONS = FineOptions(first_scale_m=0.05, renders=5)
+_WIDE = FineOptions(first_scale_m=0.2, renders=5)
+_STRICT = AgreementRule(min_inlier_fraction=0.8, min_overlap=0.2, min_joint_correlation=0.5)
+_SAME = (0.02, 0.5)
+"""Metres and degrees within which both ways must agree where nothing else confirms a pose."""
+_HALVED_WIDTH = 480
+"""Images at least this wide are lifted at half size."""
+_RULE = AgreementRule(min_inlier_fraction=0.5, min_overlap=0.05)
+
+
+@dataclass(frozen=True)
+class DenseFit:
+    """A pose refined by rendering one image's Gaussians into the other, as b_from_a whichever way it was found."""
+
+    b_from_a: RigidTransform
+    covariance: Float[np.ndarray, "6 6"]
+    """Of the left perturbation."""
+    overlap: float
+    """Share of the observing image that the other one's Gaussians cover."""
+    inlier_fraction: float
+    """Share of its covered depths that agree."""
+
+
+def refined_by_rendering(
+    a: Frame,
+    b: Frame,
+    b_from_a: RigidTransform,
+    options: FineOptions = _OPTIONS,
+    threads: int | None = None,
+    rule: AgreementRule = _RULE,
+) -> DenseFit | None:
+    """The pose at which A's Gaussians, rendered into B, agree with B's depth and grey; None where they do not.
+
+    Args:
+        a: RGB-D.
+        b: RGB-D.
+        b_from_a: within some centimetres and a degree.
+        options: schedule.
+        threads: see :func:`posesplat.kernels.threads.thread_count`.
+        rule: what counts as agreement.
+    """
+    reduced, stride = _reduced(a)
+    gaussians = lift(reduced, options=LiftOptions(stride=stride), threads=threads).gaussians
+    renderer = CpuRenderer(gaussians, "grey", threads=threads)
+    query = softened(query_pyramid(b), disc_blur_px(gaussians, b.camera, b_from_a))
+    found = refine_near(renderer, query, State(b_from_a), options, threads=threads)
+    pose = found.state.cam_from_world
+    agreement = measure_agreement(found.view, query[0], pose, rule)
+    covariance = None if agreement.refusal else found.covariance()
+    if covariance is None:
+        return None
+    terms = [term for term in (found.objective.depth, found.objective.channels) if term is not None]
+    regions = max(effective_regions(Regions.of(term)) for term in terms)
+    covariance = small_sample_inflation(regions) * covariance
+    return DenseFit(pose, covariance, agreement.overlap, agreement.inlier_fraction)
+
+
+def refined_both_ways(
+    a: Frame,
+    b: Frame,
+    b_from_a: RigidTransform,
+    options: FineOptions = _OPTIONS,
+    threads: int | None = None,
+    rule: AgreementRule = _RULE,
+) -> tuple[DenseFit | None, DenseFit | None]:
+    """As :func:`refined_by_rendering`, A's Gaussians into B and B's into A."""
+    both = thread_count(threads) > 1
+    each = max(thread_count(threads) // 2, 1)
+    with ThreadPoolExecutor(2 if both else 1) as pool:
+        towards_b = pool.submit(refined_by_rendering, a, b, b_from_a, options, each, rule)
+        towards_a = pool.submit(refined_by_rendering, b, a, b_from_a.inv(), options, each, rule)
+        forth, back = towards_b.result(), towards_a.result()
+    if back is not None:
+        covariance = inverse_covariance(back.b_from_a, back.covariance)
+        back = replace(back, b_from_a=back.b_from_a.inv(), covariance=covariance)
+    return forth, back
+
+
+def searched_by_rendering(
+    a: Frame, b: Frame, starts: Sequence[RigidTransform], threads: int | None = None
+) -> tuple[DenseFit, DenseFit] | None:
+    """The pose near one of several starts at which both images agree well, A's Gaussians in B and B's in A.
+
+    Both ways must lead to one pose: nothing else confirms it. None where they do not.
+
+    Args:
+        a: RGB-D.
+        b: RGB-D.
+        starts: b_from_a, within some tens of centimetres and some degrees.
+        threads: see :func:`posesplat.kernels.threads.thread_count`.
+    """
+    best = None
+    for start in starts:
+        forth, back = refined_both_ways(a, b, start, _WIDE, threads, _STRICT)
+        if forth is None or back is None:
+            continue
+        metres, degrees = pose_errors(forth.b_from_a, back.b_from_a)
+        if metres > _SAME[0] or degrees > _SAME[1]:
+            continue
+        if best is None or _agreement(forth, back) > _agreement(*best):
+            best = forth, back
+    return best
+
+
+def _agreement(forth: DenseFit, back: DenseFit) -> float:
+    return forth.overlap * forth.inlier_fraction + back.overlap * back.inlier_fraction
+
+
+def _reduced(frame: Frame) -> tuple[Frame, int]:
+    """The frame at half size where it is large, whose depth is less noisy and cheaper to lift, and the stride."""
+    if frame.camera.width < _HALVED_WIDTH or frame.depth is None or frame.image is None:
+        return frame, 1
+    levels = (frame.depth, frame.image.astype(np.float32))
+    camera = frame.camera.pyramid(2)[1]
+    image = np.rint(halved(levels[1])).astype(np.uint8)
+    return Frame(camera, image, halved_depth(levels[0]), frame.name), max(1, round(camera.width / 320))
+
+
+def fused(fits: Sequence[DenseFit]) -> DenseFit:
+    """One pose of several of the same two images, weighted by their information.
+
+    They share the noise of both images, so together they are no surer than the better ones are: the information is
+    averaged, not added (covariance intersection).
+
+    Args:
+        fits: at least one.
+
+    Source: Julier and Uhlmann, A non-divergent estimation algorithm in the presence of unknown correlations, ACC 1997.
+    """
+    base = fits[0].b_from_a
+    inverses = [np.linalg.inv(fit.covariance) for fit in fits]
+    shifts = [log(fit.b_from_a * base.inv()) for fit in fits]
+    total = np.sum(inverses, axis=0)
+    moment = np.sum([inverse @ shift for inverse, shift in zip(inverses, shifts, strict=True)], axis=0)
+    return DenseFit(
+        perturbed(base, np.linalg.solve(total, moment)),
+        np.linalg.inv(total) * len(fits),
+        float(np.mean([fit.overlap for fit in fits])),
+        float(np.mean([fit.inlier_fraction for fit in fits])),
+    )

@@ -1,0 +1,1 @@
+"""Where matches of two images come from: keypoints, a network, or a file."""
