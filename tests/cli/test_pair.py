@@ -103,3 +103,38 @@ def test_a_missing_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["pair", str(IMAGES[0]), str(tmp_path / "no.png"), *COMMON, "--out", str(tmp_path / "out")]) == 2
     assert "no.png" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_camera_the_focal_length_comes_from_the_matches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, path in (("a.png", IMAGES[0]), ("b.png", IMAGES[8])):
+        cv2.imwrite(str(tmp_path / name), cv2.imread(str(path)))
+    out = tmp_path / "out"
+    status = main(["pair", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--out", str(out), "--no-report"])
+    pair = record_of(out)["pair"]
+    told = capsys.readouterr().err
+    if pair["focal_interval_px"] is None:
+        assert "the guessed focal length stays" in told
+    else:
+        low, high = pair["focal_interval_px"]
+        assert low <= pair["focal_px"][0] <= high
+        assert "focal length found" in told
+    assert status in (0, 4)
+
+
+def test_garps_begins_at_the_matches_and_ends_near_them(found: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([*with_depth(0, 8), "--out", str(out), "--method", "garps", "--no-report"]) == 0
+    pose, other = (RigidTransform.from_matrix(np.array(record_of(path)["pair"]["b_from_a"])) for path in (out, found))
+    assert record_of(out)["frames"][1]["source"] == "garps"
+    assert np.linalg.norm((pose * other.inv()).translation) < 0.04
+    assert np.degrees((pose * other.inv()).rotation.magnitude()) < 2.0
+
+
+def test_patches_without_keypoints_are_matches_too(found: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([*with_depth(0, 8), "--out", str(out), "--matcher", "descriptor", "--no-report"]) == 0
+    pose, other = (RigidTransform.from_matrix(np.array(record_of(path)["pair"]["b_from_a"])) for path in (out, found))
+    assert np.linalg.norm((pose * other.inv()).translation) < 0.01
+    assert main(["pair", str(IMAGES[0]), str(IMAGES[8]), *COMMON, "--matcher", "descriptor", "--out", str(out)]) == 2

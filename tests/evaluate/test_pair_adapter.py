@@ -30,12 +30,9 @@ class Asked:
     answer: PoseEstimate
     given: list[Any] = field(default_factory=list)
 
-    def module(self, name: str) -> Any:
-        def estimator(options: Any, matcher: Any, depth: Any) -> Any:
-            self.given = [options, matcher, depth]
-            return SimpleNamespace(estimate=self.estimate)
-
-        return SimpleNamespace(PairOptions=lambda dense: f"dense {dense}", PairEstimator=estimator)
+    def estimator(self, options: Any, matcher: Any, depth: Any) -> Any:
+        self.given = [options, matcher, depth]
+        return SimpleNamespace(estimate=self.estimate)
 
     def estimate(self, a: Frame, b: Frame) -> Any:
         fit = SimpleNamespace(state=SimpleNamespace(b_from_a=GUESS))
@@ -45,7 +42,7 @@ class Asked:
 
 def asked(monkeypatch: pytest.MonkeyPatch, answer: PoseEstimate) -> Asked:
     stand_in = Asked(answer)
-    monkeypatch.setattr(pair_ours, "import_module", stand_in.module)
+    monkeypatch.setattr(pair_ours, "PairEstimator", stand_in.estimator)
     return stand_in
 
 
@@ -53,7 +50,7 @@ def test_measured_depth_is_the_frames_own(monkeypatch: pytest.MonkeyPatch) -> No
     stand_in = asked(monkeypatch, PoseEstimate(True, "", RigidTransform.identity()))
     rated = pair_ours.posesplat_pair(FRAME, FRAME, MATCHES, measured=True)
     options, matcher, depth = stand_in.given
-    assert options == "dense True" and depth is None and matcher.matches(FRAME, FRAME) is MATCHES
+    assert options.dense and depth is None and matcher.matches(FRAME, FRAME) is MATCHES
     assert rated.accepted and rated.score == 3.0 and rated.parts_s == {"starts": 0.1}
 
 
@@ -83,13 +80,8 @@ def test_garps_begins_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         begun.append(start)
         return PoseEstimate(True, "", RigidTransform.identity())
 
-    monkeypatch.setattr(pair_ours, "import_module", lambda name: SimpleNamespace(garps=garps))
+    monkeypatch.setattr(pair_ours, "published", SimpleNamespace(garps=garps))
     rated = pair_ours.garps(FRAME, FRAME, Rated(PoseEstimate(True, "", GUESS), 7.0))
     assert begun == [GUESS] and rated.score == 7.0
     refused = Rated(PoseEstimate.failure("no start"), 0.0)
     assert pair_ours.garps(FRAME, FRAME, refused) is refused
-
-
-def test_what_is_absent_is_no_contender() -> None:
-    assert pair_ours.installed("posesplat.evaluate.pair_ours")
-    assert not pair_ours.installed("posesplat.evaluate.no_such_module")

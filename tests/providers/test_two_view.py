@@ -127,7 +127,7 @@ def test_network_needs_images_and_the_right_kind(pictures: tuple[Frame, Frame], 
 
 def test_words_open_what_they_say(tmp_path: Path, matchers: dict[str, Path]) -> None:
     np.savetxt(tmp_path / "m.txt", np.ones((2, 4)))
-    words = ("sift", "identity", f"file:{tmp_path / 'm.txt'}", f"loftr:{matchers['loftr']}")
+    words = ("sift", "identity", "descriptor", f"file:{tmp_path / 'm.txt'}", f"loftr:{matchers['loftr']}")
     for word in words:
         opened = open_two_view(word)
         assert isinstance(opened, TwoViewProvider)

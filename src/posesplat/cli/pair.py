@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -15,11 +16,14 @@ from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
 
 if TYPE_CHECKING:
+    from posesplat.align.shared_focal import SharedFocal
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.geometry.frame import Frame
     from posesplat.geometry.trajectory import Trajectory
     from posesplat.methods.pair import PairResult
+    from posesplat.providers.two_view.provider import TwoViewProvider
 
+_LOG = logging.getLogger(__name__)
 _SCENE = "gaussians.ply"
 _ONE_CAMERA = ("colmap", "colmap-binary", "nerfstudio")
 
@@ -42,9 +46,12 @@ class Options:
     depth_b: Annotated[Path | None, arg(metavar="FILE")] = None
     """Depth map of image B; one of both is enough for metres."""
     camera_b: str | None = None
-    """Camera of image B where it is not that of A; as --camera."""
-    matcher: Annotated[str, arg(metavar="sift|loftr:CHECKPOINT|lightglue:CHECKPOINT|file:PATH")] = "sift"
+    """Camera of image B where it is not that of A; as --camera. Without any camera, EXIF tells the focal length, or
+    else both images share one that is found from their matches."""
+    matcher: Annotated[str, arg(metavar="sift|descriptor|loftr:CHECKPOINT|lightglue:CHECKPOINT|file:PATH")] = "sift"
     """Where matches come from."""
+    method: Literal["matches", "garps"] = "matches"
+    """garps is the published method, for comparison: mixture overlap alone, from the pose of matches, with depth."""
     no_dense: bool = False
     """Stop after the matches; measured depth then refines nothing."""
     min_soft_inliers: float | None = None
@@ -63,6 +70,16 @@ class Options:
     """How the images are read."""
 
 
+@dataclass(frozen=True)
+class _Images:
+    """Both images, and what was found out about their camera."""
+
+    a: Frame
+    b: Frame
+    matcher: TwoViewProvider
+    focal: SharedFocal | None = None
+
+
 def run(options: Options) -> int:
     """Pose the pair, write the output folder, print."""
     from posesplat.evaluate.run_record import RunRecord
@@ -74,11 +91,12 @@ def run(options: Options) -> int:
     exports = parse_exports(options.export)
     check_output_folder(options.out)
     record = RunRecord.begin("pair", options, options.seed, options.threads)
-    a, b = _frames(options)
-    if a.camera != b.camera and set(exports) & set(_ONE_CAMERA):
-        raise ValueError(f"--export {', '.join(_ONE_CAMERA)} needs one camera for both images; these have two.")
     try:
-        result = _posed(options, a, b)
+        images = _images(options)
+        a, b = images.a, images.b
+        if a.camera != b.camera and set(exports) & set(_ONE_CAMERA):
+            raise ValueError(f"--export {', '.join(_ONE_CAMERA)} needs one camera for both images; these have two.")
+        result = _posed(options, images)
     except KeyboardInterrupt:
         sys.stderr.write("posesplat: interrupted; nothing was written\n")
         return ExitStatus.INTERRUPTED
@@ -94,8 +112,8 @@ def run(options: Options) -> int:
             _trajectory(a, b, result),
             a.camera,
             exports=exports,
-            report=None if options.no_report else _report(options, record, a, b, result),
-            extra={"pair": _pair_record(result)},
+            report=None if options.no_report else _report(options, record, images, result),
+            extra={"pair": _pair_record(images, result)},
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
@@ -104,36 +122,77 @@ def run(options: Options) -> int:
     return ExitStatus.ALL_POSED if result.estimate.success else ExitStatus.NONE_POSED
 
 
-def _frames(options: Options) -> tuple[Frame, Frame]:
-    """Both images with the depth that files give; depth of a network is made later."""
-    from posesplat.datasets.folder import open_image_list
+def _images(options: Options) -> _Images:
+    """Both images with the depth that files give (that of a network is made later) and their cameras."""
+    from posesplat.providers.two_view.open import open_two_view
 
-    def opened(path: Path, camera: str | None, depth: Path | None) -> Frame:
+    matcher = open_two_view(options.matcher)
+    a, guessed = _opened(options, options.a, options.reading.camera, options.depth_a)
+    b, also = _opened(options, options.b, options.camera_b or options.reading.camera, options.depth_b)
+    if not guessed or not also or (a.camera.width, a.camera.height) != (b.camera.width, b.camera.height):
+        return _Images(a, b, matcher)
+    from posesplat.align.shared_focal import shared_focal
+    from posesplat.providers.two_view.given import GivenMatches
+
+    matches = matcher.matches(a, b)
+    found = shared_focal(matches, a.camera, seed=options.seed)
+    given = GivenMatches(matches, matcher.name)
+    if found.focal_px is None:
+        _LOG.warning("the guessed focal length stays: %s", found.reason)
+        return _Images(a, b, given, found)
+    _LOG.warning("focal length found: %.0f px, between %.0f and %.0f", found.focal_px, *found.interval_px)
+    camera = replace(a.camera, fx=found.focal_px, fy=found.focal_px)
+    return _Images(replace(a, camera=camera), replace(b, camera=camera), given, found)
+
+
+def _opened(options: Options, path: Path, camera: str | None, depth: Path | None) -> tuple[Frame, bool]:
+    """An image, and whether its focal length is a guess."""
+    from posesplat.datasets.calibration import UnknownCamera
+    from posesplat.datasets.folder import open_image_list
+    from posesplat.geometry.cameras import Camera
+
+    def read(camera: str | None) -> Frame:
         reading = replace(options.reading, camera=camera).read_options()
         return open_image_list([path], reading, None if depth is None else [depth])[0]
 
-    a = opened(options.a, options.reading.camera, options.depth_a)
-    return a, opened(options.b, options.camera_b or options.reading.camera, options.depth_b)
+    try:
+        return read(camera), camera == "auto"
+    except UnknownCamera:
+        pass
+    try:
+        Camera.from_exif(path)
+    except ValueError:
+        return read("auto"), True
+    return read("exif"), False
 
 
-def _posed(options: Options, a: Frame, b: Frame) -> PairResult:
+def _posed(options: Options, images: _Images) -> PairResult:
     from posesplat.align.pair_starts import PairStartOptions
+    from posesplat.methods.garps import garps
     from posesplat.methods.pair import PairEstimator
     from posesplat.methods.pair_options import PairOptions
     from posesplat.providers.depth.open import open_depth
 
     settings = PairOptions(
-        matcher=options.matcher,
         depth=options.depth,
         min_soft_inliers=options.min_soft_inliers,
-        dense=not options.no_dense,
+        dense=not options.no_dense and options.method == "matches",
         start=PairStartOptions(seed=options.seed),
         threads=options.threads,
     )
     depth = None
     if options.depth not in ("auto", "none"):
         depth = open_depth(options.depth, options.reading.depth_units())
-    return PairEstimator(settings, depth=depth).estimate(a, b)
+    result = PairEstimator(settings, images.matcher, depth).estimate(images.a, images.b)
+    if options.method == "matches":
+        return result
+    from scipy.spatial.transform import RigidTransform
+
+    a, b = (
+        frame if depth is None else replace(frame, depth=depth.depth(frame).values) for frame in (images.a, images.b)
+    )
+    start = RigidTransform.identity() if result.estimate.cam_from_world is None else result.estimate.cam_from_world
+    return replace(result, estimate=garps(a, b, start, scale=result.estimate.scale, threads=options.threads))
 
 
 def _trajectory(a: Frame, b: Frame, result: PairResult) -> Trajectory:
@@ -151,7 +210,7 @@ def _trajectory(a: Frame, b: Frame, result: PairResult) -> Trajectory:
     return Trajectory((origin, result.estimate), np.array([0.0, 1.0]), names)
 
 
-def _pair_record(result: PairResult) -> dict[str, Any]:
+def _pair_record(images: _Images, result: PairResult) -> dict[str, Any]:
     from posesplat.evaluate.reports.pairing import baseline_interval
 
     estimate, evidence = result.estimate, result.evidence
@@ -166,14 +225,16 @@ def _pair_record(result: PairResult) -> dict[str, Any]:
         "matches_agreeing": int(evidence.inliers.sum()),
         "soft_inliers": evidence.soft_inliers,
         "soft_inliers_needed": evidence.least_soft_inliers,
+        "focal_px": [images.a.camera.fx, images.b.camera.fx],
+        "focal_interval_px": None if images.focal is None or not images.focal.focal_px else [*images.focal.interval_px],
         "seconds": {name: round(seconds, 4) for name, seconds in evidence.seconds.items()},
     }
 
 
-def _report(options: Options, record: RunRecord, a: Frame, b: Frame, result: PairResult) -> str:
+def _report(options: Options, record: RunRecord, images: _Images, result: PairResult) -> str:
     from posesplat.evaluate.reports.pairing import pair_report
 
-    return pair_report(record, a, b, result, options.threads)
+    return pair_report(record, images.a, images.b, result, options.threads)
 
 
 def _print_table(options: Options, result: PairResult) -> None:

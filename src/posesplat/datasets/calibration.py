@@ -56,6 +56,10 @@ class ReadOptions:
         return DepthUnits(scale, self.depth_scale is not None, missing, self.plausible_depth_m)
 
 
+class UnknownCamera(ValueError):
+    """Nothing says what camera took the images."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """A camera with its lens, and the depth scale that was noted with it."""
@@ -78,13 +82,14 @@ def find_calibration(
         default: what the data set's layout implies.
 
     Raises:
-        ValueError: when no camera is known, or the one given cannot be read.
+        UnknownCamera: when no camera is known.
+        ValueError: when the one given cannot be read.
     """
     found = _calibration_beside(folders) or default
     if options.camera is None:
         if found is None:
             places = " or ".join(str(folder) for folder in folders) or "the source"
-            raise ValueError(
+            raise UnknownCamera(
                 f"Expected a camera for these images; no camera was given and there is neither camera.json nor "
                 f"intrinsics.txt in {places}. {_HELP}."
             )

@@ -1,44 +1,21 @@
-"""Ours and the published overlap objective on the terms of a benchmark: given matches, depth of a known kind.
-
-Both are looked up when they are asked for, since either may be absent.
-"""
+"""Ours and the published overlap objective on the terms of a benchmark: given matches, depth of a known kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
 
 from posesplat.evaluate.pair_rivals import Rated
 from posesplat.geometry.depth_map import DepthMap, DepthMeaning
 from posesplat.geometry.estimate import PoseEstimate, ScaleSource
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.matches import Matches
+from posesplat.methods import garps as published
+from posesplat.methods.pair import PairEstimator
+from posesplat.methods.pair_options import PairOptions
+from posesplat.providers.two_view.given import GivenMatches
 
-PAIR_MODULE = "posesplat.methods.pair"
-GARPS_MODULE = "posesplat.methods.garps"
 _MATCHER = "sift"
-
-
-def installed(module: str) -> bool:
-    """Whether a module can be imported."""
-    return find_spec(module) is not None
-
-
-@dataclass(frozen=True)
-class GivenMatches:
-    """A two-view provider that has found its matches already."""
-
-    found: Matches
-    """Of the pair that will be asked about."""
-    name: str = _MATCHER
-    """Whose matches they are, which decides what threshold goes with them."""
-
-    def matches(self, a: Frame, b: Frame) -> Matches:
-        """What was found."""
-        return self.found
+"""Whose matches they are, which decides what threshold goes with them."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +47,11 @@ def posesplat_pair(a: Frame, b: Frame, matches: Matches, measured: bool, dense: 
         measured: whether depth, if any, is a sensor's.
         dense: whether measured depth may refine the pose by rendering.
     """
-    pair: Any = import_module(PAIR_MODULE)
-    options: Any = import_module(f"{PAIR_MODULE}_options").PairOptions(dense=dense)
     with_depth = a.depth is not None and b.depth is not None
     depth = GivenDepth() if with_depth and not measured else None
-    result = pair.PairEstimator(options, GivenMatches(matches), depth).estimate(a, b)
-    estimate: PoseEstimate = result.estimate
-    evidence = result.evidence
+    estimator = PairEstimator(PairOptions(dense=dense), GivenMatches(matches, _MATCHER), depth)
+    result = estimator.estimate(a, b)
+    estimate, evidence = result.estimate, result.evidence
     accepted = estimate.success
     if estimate.cam_from_world is None and evidence.fit is not None:
         guess = evidence.fit.state.b_from_a
@@ -90,5 +65,4 @@ def garps(a: Frame, b: Frame, start: Rated) -> Rated:
     """The published overlap objective from another method's answer, which also gives the score."""
     if start.estimate.cam_from_world is None:
         return start
-    solve: Callable[..., PoseEstimate] = import_module(GARPS_MODULE).garps
-    return Rated(solve(a, b, start.estimate.cam_from_world), start.score)
+    return Rated(published.garps(a, b, start.estimate.cam_from_world), start.score)

@@ -148,14 +148,11 @@ def _rivals() -> list[Contender]:
     if _has_poselib_solver():
         solve = partial(pair_match_rivals.poselib_monocular, reprojection_px=16.0, epipolar_px=4.0)
         found.append(Contender(POSELIB, _matched(solve)))
-    if pair_ours.installed(pair_ours.GARPS_MODULE):
-        found.append(Contender(GARPS, _garps, from_points=True))
+    found.append(Contender(GARPS, _garps, from_points=True))
     return found
 
 
 def _ours() -> list[Contender]:
-    if not pair_ours.installed(pair_ours.PAIR_MODULE):
-        return []
     return [
         Contender(OURS, _pair, ours=True, needs_depth=False),
         Contender(MATCHES_ONLY, partial(_pair, dense=False), ours=True, measured_only=True),
