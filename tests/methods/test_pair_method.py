@@ -170,6 +170,23 @@ def test_most_depth_may_be_missing(measured: tuple[Frame, Frame]) -> None:
     assert degrees < 0.1
 
 
+def test_holes_between_all_pixels_neither_stop_the_matches_nor_the_rendering(
+    measured: tuple[Frame, Frame], answer: PairResult
+) -> None:
+    rng = np.random.default_rng(0)
+    sparse, bare = [], []
+    for frame in measured:
+        assert frame.depth is not None
+        sparse.append(replace(frame, depth=np.where(rng.random(frame.depth.shape) < 0.6, np.float32(0), frame.depth)))
+        bare.append(replace(frame, depth=np.where(rng.random(frame.depth.shape) < 0.98, np.float32(0), frame.depth)))
+    expected = answer.estimate.cam_from_world
+    assert expected is not None
+    for pair_of_frames, limit in ((sparse, 0.002), (bare, 0.02)):
+        found = pair(*pair_of_frames).cam_from_world
+        assert found is not None
+        assert np.linalg.norm((found * expected.inv()).translation) < limit
+
+
 def test_identical_images_stand_still_with_depth_and_lack_parallax_without(measured: tuple[Frame, Frame]) -> None:
     first = measured[0]
     metres, degrees = errors(pair(first, first), RigidTransform.identity())
@@ -277,13 +294,16 @@ def test_answers_repeat(measured: tuple[Frame, Frame], answer: PairResult) -> No
 
 def test_fusing_weighs_by_information_and_adds_no_certainty() -> None:
     sure, unsure = np.diag([1e-8] * 6), np.diag([9e-8] * 6)
-    shift = np.array([0.0, 0.0, 0.0, 0.001, 0.0, 0.0])
+    shift = np.array([0.0, 0.0, 0.0, 0.0002, 0.0, 0.0])
     one = DenseFit(RigidTransform.identity(), sure, 0.5, 0.9)
     other = DenseFit(perturbed(RigidTransform.identity(), shift), unsure, 0.7, 0.7)
     both = fused([one, other])
     assert log(both.b_from_a) == pytest.approx(0.1 * shift, abs=1e-9)
     assert np.diag(both.covariance) == pytest.approx(np.full(6, 1.8e-8))
     assert fused([one, one]).covariance == pytest.approx(sure)
+    # Ten times as far apart as they may be: the covariance holds both.
+    apart = replace(other, b_from_a=perturbed(RigidTransform.identity(), 10 * shift))
+    assert fused([one, apart]).covariance[3, 3] > (5 * shift[3]) ** 2
 
 
 def test_rendering_finds_nothing_where_nothing_overlaps(clean: tuple[Frame, Frame]) -> None:

@@ -219,7 +219,7 @@ def _pair_record(images: _Images, result: PairResult) -> dict[str, Any]:
     return {
         "b_from_a": None if estimate.cam_from_world is None else estimate.cam_from_world.as_matrix().tolist(),
         "baseline_m": length if known else None,
-        "baseline_interval_m": [low, high] if known else None,
+        "baseline_interval_m": [low, high] if known and estimate.covariance is not None else None,
         "matcher": evidence.matcher,
         "matches": len(evidence.matches),
         "matches_agreeing": int(evidence.inliers.sum()),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, UInt8
 from scipy.spatial.transform import Rotation
 
 from posesplat.gaussians.gaussians import Gaussians
-from posesplat.gaussians.lifting import LiftedGaussians, LiftOptions, Surface, lift
+from posesplat.gaussians.lifting import LiftedGaussians, LiftOptions, NoSurface, Surface, lift
 from posesplat.gaussians.surface_descriptors import surface_descriptors
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
@@ -168,7 +168,8 @@ def lift_flat(
         threads: see :func:`posesplat.kernels.threads.thread_count`.
 
     Raises:
-        ValueError: when the frame has no depth, no pixel gives a plane, or features have another size.
+        NoSurface: when no pixel gives a plane.
+        ValueError: when the frame has no depth, or features have another size.
     """
     if frame.depth is None:
         raise ValueError(f"Frame {frame.name!r} must have depth to become Gaussians; got an image only.")
@@ -191,7 +192,7 @@ def lift_flat(
     )
     smooth = ~_at_steps(fit.depth, lifted.pixels, stride, options.max_step)
     if not smooth.any():
-        raise ValueError(
+        raise NoSurface(
             f"Frame {frame.name!r}: the depth of every cell differs from its neighbours' by more than "
             f"{options.max_step:.0%}. Check the depth image."
         )

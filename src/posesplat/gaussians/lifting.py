@@ -106,6 +106,10 @@ def _noise_level(depth: Float32[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return np.maximum(sigma * depth, _ROUNDING)
 
 
+class NoSurface(ValueError):
+    """Depth was measured, but nowhere so densely that it tells a surface."""
+
+
 def lift(
     frame: Frame, surface: Surface | None = None, options: LiftOptions = LiftOptions(), threads: int | None = None
 ) -> LiftedGaussians:
@@ -114,7 +118,8 @@ def lift(
     The Gaussian lies in the local plane and covers the same area of the image whatever the tilt of the surface.
 
     Raises:
-        ValueError: when the frame has no depth, or no pixel gives a plane.
+        NoSurface: when no pixel gives a plane.
+        ValueError: when the frame has no depth.
     """
     if frame.depth is None:
         raise ValueError(f"Frame {frame.name!r} must have depth to become Gaussians; got an image only.")
@@ -136,7 +141,7 @@ def lift(
     )
     keep = (depth > 0) & (cosine > np.cos(np.radians(options.max_tilt_deg)))
     if not keep.any():
-        raise ValueError(
+        raise NoSurface(
             f"Frame {frame.name!r}: no pixel gives a surface; got {int((frame.depth > 0).sum())} measured pixels. "
             "Check the depth image, its scale (metres) and the camera."
         )

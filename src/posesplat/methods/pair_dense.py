@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from posesplat.align.fine import FineOptions
 from posesplat.align.least_squares import State
 from posesplat.align.pyramid import disc_blur_px, halved, halved_depth, query_pyramid, softened
 from posesplat.align.refine import refine_near
-from posesplat.gaussians.lifting import LiftOptions, lift
+from posesplat.gaussians.lifting import LiftOptions, NoSurface, lift
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import inverse_covariance, log, perturbed, pose_errors
 from posesplat.kernels.threads import thread_count
@@ -27,8 +28,13 @@ _WIDE = FineOptions(first_scale_m=0.2, renders=5)
 _STRICT = AgreementRule(min_inlier_fraction=0.8, min_overlap=0.2, min_joint_correlation=0.5)
 _SAME = (0.02, 0.5)
 """Metres and degrees within which both ways must agree where nothing else confirms a pose."""
+_APART = 2.0
+"""Growth of the variance with the squared distance of both ways. With nothing but noise that is 0.2 to 1.6, since they
+share it; on a Kinect that turns fast it is 5 to 30."""
 _HALVED_WIDTH = 480
 """Images at least this wide are lifted at half size."""
+_KEPT_WHEN_HALVED = 0.5
+"""But not where halving keeps less than this share of the measured pixels: it needs all four of a square."""
 _RULE = AgreementRule(min_inlier_fraction=0.5, min_overlap=0.05)
 
 
@@ -64,7 +70,10 @@ def refined_by_rendering(
         rule: what counts as agreement.
     """
     reduced, stride = _reduced(a)
-    gaussians = lift(reduced, options=LiftOptions(stride=stride), threads=threads).gaussians
+    try:
+        gaussians = lift(reduced, options=LiftOptions(stride=stride), threads=threads).gaussians
+    except NoSurface:
+        return None
     renderer = CpuRenderer(gaussians, "grey", threads=threads)
     query = softened(query_pyramid(b), disc_blur_px(gaussians, b.camera, b_from_a))
     found = refine_near(renderer, query, State(b_from_a), options, threads=threads)
@@ -134,17 +143,21 @@ def _reduced(frame: Frame) -> tuple[Frame, int]:
     """The frame at half size where it is large, whose depth is less noisy and cheaper to lift, and the stride."""
     if frame.camera.width < _HALVED_WIDTH or frame.depth is None or frame.image is None:
         return frame, 1
-    levels = (frame.depth, frame.image.astype(np.float32))
+    depth = halved_depth(frame.depth)
+    if np.mean(depth > 0) < _KEPT_WHEN_HALVED * np.mean(frame.depth > 0):
+        return frame, max(1, round(frame.camera.width / 320))
     camera = frame.camera.pyramid(2)[1]
-    image = np.rint(halved(levels[1])).astype(np.uint8)
-    return Frame(camera, image, halved_depth(levels[0]), frame.name), max(1, round(camera.width / 320))
+    image = np.rint(halved(frame.image.astype(np.float32))).astype(np.uint8)
+    return Frame(camera, image, depth, frame.name), max(1, round(camera.width / 320))
 
 
 def fused(fits: Sequence[DenseFit]) -> DenseFit:
     """One pose of several of the same two images, weighted by their information.
 
     They share the noise of both images, so together they are no surer than the better ones are: the information is
-    averaged, not added (covariance intersection).
+    averaged, not added (covariance intersection). Where two of them lie farther apart than their covariances let
+    expect, the images err in ways that these do not know, such as rows and depth of another moment, and the covariance
+    grows with the square of that distance.
 
     Args:
         fits: at least one.
@@ -156,9 +169,16 @@ def fused(fits: Sequence[DenseFit]) -> DenseFit:
     shifts = [log(fit.b_from_a * base.inv()) for fit in fits]
     total = np.sum(inverses, axis=0)
     moment = np.sum([inverse @ shift for inverse, shift in zip(inverses, shifts, strict=True)], axis=0)
+    apart = max((_distance(first, second) for first, second in combinations(fits, 2)), default=0.0)
     return DenseFit(
         perturbed(base, np.linalg.solve(total, moment)),
-        np.linalg.inv(total) * len(fits),
+        np.linalg.inv(total) * len(fits) * max(1.0, _APART * apart),
         float(np.mean([fit.overlap for fit in fits])),
         float(np.mean([fit.inlier_fraction for fit in fits])),
     )
+
+
+def _distance(first: DenseFit, second: DenseFit) -> float:
+    """Square of the distance of two answers in their covariances, added as if they were independent."""
+    gap = log(first.b_from_a * second.b_from_a.inv())
+    return float(gap @ np.linalg.solve(first.covariance + second.covariance, gap))

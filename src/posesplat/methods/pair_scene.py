@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.gaussians.gaussians import Gaussians
-from posesplat.gaussians.lifting import LiftOptions, lift
+from posesplat.gaussians.lifting import LiftOptions, NoSurface, lift
 from posesplat.geometry.frame import Frame
 
 _STRIDE_PX = 2
@@ -29,16 +29,19 @@ class LiftedPair:
             b: image B likewise.
             threads: see :func:`posesplat.kernels.threads.thread_count`.
         """
-        options = LiftOptions(stride=_STRIDE_PX)
-        return LiftedPair(
-            *(
-                None if frame.depth is None else lift(frame, options=options, threads=threads).gaussians
-                for frame in (a, b)
-            )
-        )
+        return LiftedPair(_lifted(a, threads), _lifted(b, threads))
 
     def in_camera_a(self, b_from_a: RigidTransform) -> Gaussians | None:
         """Both sets in camera A's frame; None when neither image has depth."""
         b = None if self.b is None else self.b.transformed(b_from_a.inv())
         sets = [gaussians for gaussians in (self.a, b) if gaussians is not None]
         return Gaussians.merge(sets) if sets else None
+
+
+def _lifted(frame: Frame, threads: int | None) -> Gaussians | None:
+    if frame.depth is None:
+        return None
+    try:
+        return lift(frame, options=LiftOptions(stride=_STRIDE_PX), threads=threads).gaussians
+    except NoSurface:
+        return None

@@ -9,6 +9,7 @@ from scipy.spatial.transform import RigidTransform
 from posesplat.align.appearance_start import appearance_start
 from posesplat.align.mixture import MixturePair
 from posesplat.gaussians.flat_gaussians import lift_flat
+from posesplat.gaussians.lifting import NoSurface
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import pose_errors
 
@@ -28,8 +29,8 @@ def mixture_poses(
     """
     try:
         first, second = (lift_flat(frame, threads=threads) for frame in (a, b))
-    except ValueError:
-        return []  # no surface in one of them
+    except NoSurface:
+        return []
     by_look = appearance_start(first, second, threads=threads).b_from_a
     pair = MixturePair(first, second, threads=threads)
     results = [pair.aligned(start) for start in (*starts, *([] if by_look is None else [by_look]))]

@@ -19,11 +19,13 @@ _NORMAL_95 = 1.96
 
 
 def baseline_interval(estimate: PoseEstimate) -> tuple[float, float, float]:
-    """Distance between the cameras and its 95 % interval, in metres; NaN without a metric pose."""
+    """Distance between the cameras and its 95 % interval, in metres; NaN where they are not known."""
     pose, covariance = estimate.cam_from_world, estimate.covariance
-    if pose is None or covariance is None or not estimate.scale.metric:
+    if pose is None or not estimate.scale.metric:
         return (float("nan"),) * 3
     length = float(np.linalg.norm(pose.translation))
+    if covariance is None:
+        return length, float("nan"), float("nan")
     direction = pose.translation / max(length, 1e-12)
     half = _NORMAL_95 * float(np.sqrt(max(direction @ covariance[3:, 3:] @ direction, 0.0)))
     return length, max(length - half, 0.0), length + half
@@ -36,10 +38,12 @@ def pair_facts(result: PairResult) -> dict[str, str]:
     pose = estimate.cam_from_world
     if pose is not None:
         rotation, translation = standard_deviations(estimate)
-        facts["turn"] = f"{np.degrees(pose.rotation.magnitude()):.2f} deg, sigma {np.degrees(rotation):.2g} deg"
+        sure = "" if estimate.covariance is None else f", sigma {np.degrees(rotation):.2g} deg"
+        facts["turn"] = f"{np.degrees(pose.rotation.magnitude()):.2f} deg{sure}"
         length, low, high = baseline_interval(estimate)
         if estimate.scale.metric:
-            facts["distance"] = f"{_metres(length)}, between {_metres(low)} and {_metres(high)} (95 %)"
+            interval = f", between {_metres(low)} and {_metres(high)} (95 %)" if np.isfinite(low) else ""
+            facts["distance"] = f"{_metres(length)}{interval}"
         else:
             way = ", ".join(f"{x:+.3f}" for x in pose.translation)
             facts["direction of translation"] = f"({way}), sigma {np.degrees(translation):.2g} deg"
