@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "BridgeEstimator": "posesplat.methods.bridge",
+    "BridgeOptions": "posesplat.methods.bridge_options",
     "Camera": "posesplat.geometry.cameras",
     "Frame": "posesplat.geometry.frame",
     "Gaussians": "posesplat.gaussians.gaussians",
@@ -20,6 +22,7 @@ _EXPORTS = {
     "TrackOptions": "posesplat.methods.track_options",
     "Tracker": "posesplat.methods.track",
     "Trajectory": "posesplat.geometry.trajectory",
+    "bridge": "posesplat.methods.bridge",
     "build_map": "posesplat.methods.mapping",
     "calibrate": "posesplat.methods.calibrate",
     "localize": "posesplat.methods.localize",
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from posesplat.geometry.estimate import Scale as Scale
     from posesplat.geometry.frame import Frame as Frame
     from posesplat.geometry.trajectory import Trajectory as Trajectory
+    from posesplat.methods.bridge import BridgeEstimator as BridgeEstimator
+    from posesplat.methods.bridge import bridge as bridge
+    from posesplat.methods.bridge_options import BridgeOptions as BridgeOptions
     from posesplat.methods.calibrate import calibrate as calibrate
     from posesplat.methods.localize import LocalizeOptions as LocalizeOptions
     from posesplat.methods.localize import Localizer as Localizer

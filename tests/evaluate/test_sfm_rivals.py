@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posesplat.evaluate import colmap_process, sfm_rivals
+from posesplat.evaluate import sfm_rivals
 from posesplat.evaluate.protocols.track_clips import ClipSpec, TrackClip, open_clip
 from posesplat.evaluate.protocols.track_contenders import PYCOLMAP, answer, contenders
 from posesplat.evaluate.protocols.track_scores import scored
 from posesplat.evaluate.sfm_rivals import SETTINGS, SfmRival
+from posesplat.providers.multi_view import colmap_process, colmap_run
 
 needs_pycolmap = pytest.mark.skipif(
-    sfm_rivals.find_spec("pycolmap") is None, reason="needs pycolmap: pip install posesplat[sfm]"
+    colmap_run.find_spec("pycolmap") is None, reason="needs pycolmap: pip install posesplat[sfm]"
 )
 
 
@@ -42,10 +43,10 @@ def test_a_wide_clip_is_solved_and_its_matches_are_used_again(
         assert trajectory.names == tuple(frame.name for frame in wide.frames)
     assert list(tmp_path.iterdir()) == []
 
-    def forbidden(*_: object) -> None:
+    def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("matched again")
 
-    monkeypatch.setattr(rival, "_run", forbidden)
+    monkeypatch.setattr(sfm_rivals, "run_colmap", forbidden)
     rival.solve("global", wide.frames)
     with pytest.raises(AssertionError, match="matched again"):
         rival.solve("global", wide.frames[:4])
@@ -66,8 +67,8 @@ def test_a_process_that_dies_is_a_failure_of_all_frames(monkeypatch: pytest.Monk
         MAPPERS = colmap_process.MAPPERS
         answer_name = staticmethod(colmap_process.answer_name)
 
-    monkeypatch.setattr(sfm_rivals, "colmap_process", Dying())
-    monkeypatch.setattr(sfm_rivals, "find_spec", lambda _: True)
+    monkeypatch.setattr(colmap_run, "colmap_process", Dying())
+    monkeypatch.setattr(colmap_run, "find_spec", lambda _: True)
     trajectory, cpu_s = SfmRival().solve(SETTINGS[0], wide.frames)
     assert not trajectory.posed.any()
     assert "COLMAP stopped" in trajectory[0].reason and "no_such_module" in trajectory[0].reason
@@ -75,7 +76,7 @@ def test_a_process_that_dies_is_a_failure_of_all_frames(monkeypatch: pytest.Monk
 
 
 def test_without_pycolmap_the_contender_refuses(monkeypatch: pytest.MonkeyPatch, wide: TrackClip) -> None:
-    monkeypatch.setattr(sfm_rivals, "find_spec", lambda _: None)
+    monkeypatch.setattr(colmap_run, "find_spec", lambda _: None)
     one = contenders(1, [PYCOLMAP])[0]
     assert "pip install posesplat[sfm]" in answer(one, wide).remark
     with pytest.raises(ValueError, match="must be one of"):

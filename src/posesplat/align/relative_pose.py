@@ -19,6 +19,7 @@ def relative_pose(
     max_epipolar_px: float = 1.0,
     min_points: int = 8,
     max_iterations: int = 10_000,
+    min_iterations: int = 1000,
     seed: int = 0,
 ) -> tuple[RigidTransform | None, Bool[np.ndarray, " n"]]:
     """b_from_a with a translation of length 1, and the matches that agree; None in place of a pose that few support.
@@ -30,6 +31,7 @@ def relative_pose(
         max_epipolar_px: a match agrees within this Sampson error.
         min_points: fewest matches that must agree.
         max_iterations: most random samples.
+        min_iterations: fewest random samples, however many matches agree.
         seed: of the samples.
 
     Source: Nister, An efficient solution to the five-point relative pose problem, PAMI 2004; Larsson, PoseLib, 2020.
@@ -43,7 +45,12 @@ def relative_pose(
         matches.pixels_b,
         poselib_camera(camera_a),
         poselib_camera(camera_b),
-        {"max_epipolar_error": max_epipolar_px, "seed": seed, "max_iterations": max_iterations},
+        {
+            "max_epipolar_error": max_epipolar_px,
+            "seed": seed,
+            "max_iterations": max_iterations,
+            "min_iterations": min(min_iterations, max_iterations),
+        },
         {},
     )
     agrees = np.asarray(evidence["inliers"], dtype=bool)

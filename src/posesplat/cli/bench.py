@@ -1,4 +1,4 @@
-"""``posesplat bench localize``, ``track``, ``pair``, ``kernel``: tables of errors and times, ours and the rivals'."""
+"""``posesplat bench localize``, ``track``, ``pair``, ``bridge``, ``kernel``: errors and times, ours and the rivals'."""
 
 from __future__ import annotations
 
@@ -133,6 +133,28 @@ class PairBench:
 
 
 @dataclass(frozen=True)
+class BridgeBench:
+    """Ways of choosing among the poses that in-between frames, true and faulty ones, lead to."""
+
+    suite: Literal["rooms", "photos", "all"] = "all"
+    """What is measured: synthetic rooms by turn, or real photographs."""
+    data: Path | None = None
+    """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
+    quick: bool = False
+    """One room and one pair of photographs each: shows that everything runs, proves little."""
+    pairs: int | None = None
+    """Rooms, with three pairs each; default 10, with --quick 1."""
+    photo_pairs: int | None = None
+    """Pairs of each set of photographs; default 6, with --quick 1."""
+    seed: int = 0
+    """Of rooms, pairs, clips and noise; the calibration's own rooms are never used."""
+    out: Path | None = None
+    """Folder for bench_bridge.json and bench_bridge.md, written again after each table."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+
+@dataclass(frozen=True)
 class KernelBench:
     """Time of each compiled loop at two map sizes, two image sizes, and one and two threads."""
 
@@ -161,6 +183,7 @@ class Options:
             Annotated[LocalizeBench, subcommand("localize")]
             | Annotated[TrackBench, subcommand("track")]
             | Annotated[PairBench, subcommand("pair")]
+            | Annotated[BridgeBench, subcommand("bridge")]
             | Annotated[KernelBench, subcommand("kernel")]
         ]
     ]
@@ -182,6 +205,8 @@ def run(options: Options) -> int:
                 _track(bench, report, on_progress)
             elif isinstance(bench, PairBench):
                 _pair(bench, report, on_progress)
+            elif isinstance(bench, BridgeBench):
+                _bridge(bench, report, on_progress)
             else:
                 _kernel(bench, report, on_progress)
     except KeyboardInterrupt:
@@ -195,7 +220,7 @@ def run(options: Options) -> int:
     return ExitStatus.ALL_POSED if report.complete else ExitStatus.INTERRUPTED
 
 
-def _named(bench: LocalizeBench | TrackBench | PairBench | KernelBench) -> tuple[str, int | None]:
+def _named(bench: LocalizeBench | TrackBench | PairBench | BridgeBench | KernelBench) -> tuple[str, int | None]:
     """The benchmark's name, and the threads it was asked for."""
     if isinstance(bench, LocalizeBench):
         return "localize", bench.threads
@@ -203,6 +228,8 @@ def _named(bench: LocalizeBench | TrackBench | PairBench | KernelBench) -> tuple
         return "track", bench.threads or 1
     if isinstance(bench, PairBench):
         return "pair", bench.threads or 1
+    if isinstance(bench, BridgeBench):
+        return "bridge", 1
     return "kernel", max(bench.threads, default=None)
 
 
@@ -280,6 +307,17 @@ def _pair(bench: PairBench, report: Report, on_progress: Callable[[str, int, int
     finally:
         if bench.out is not None:
             write_pair_page(report, bench.out)
+
+
+def _bridge(bench: BridgeBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
+    from posesplat.evaluate.protocols.bridge_suites import SUITES, BridgeSettings, run_bridge_suites
+
+    pairs, photo_pairs = (
+        _or(asked, 1 if bench.quick else default) for asked, default in ((bench.pairs, 10), (bench.photo_pairs, 6))
+    )
+    settings = BridgeSettings(bench.data, pairs, photo_pairs, bench.seed)
+    names = SUITES if bench.suite == "all" else (bench.suite,)
+    run_bridge_suites(settings, report, names, on_progress, _saving(report, bench.out))
 
 
 def _saving(report: Report, out: Path | None) -> Callable[[], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -14,18 +13,13 @@ from tyro.conf import Positional, arg
 
 from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
+from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajectory
 
 if TYPE_CHECKING:
-    from posesplat.align.shared_focal import SharedFocal
     from posesplat.evaluate.run_record import RunRecord
-    from posesplat.geometry.frame import Frame
-    from posesplat.geometry.trajectory import Trajectory
     from posesplat.methods.pair import PairResult
-    from posesplat.providers.two_view.provider import TwoViewProvider
 
-_LOG = logging.getLogger(__name__)
 _SCENE = "gaussians.ply"
-_ONE_CAMERA = ("colmap", "colmap-binary", "nerfstudio")
 
 
 @dataclass(frozen=True)
@@ -70,16 +64,6 @@ class Options:
     """How the images are read."""
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Both images, and what was found out about their camera."""
-
-    a: Frame
-    b: Frame
-    matcher: TwoViewProvider
-    focal: SharedFocal | None = None
-
-
 def run(options: Options) -> int:
     """Pose the pair, write the output folder, print."""
     from posesplat.evaluate.run_record import RunRecord
@@ -92,10 +76,16 @@ def run(options: Options) -> int:
     check_output_folder(options.out)
     record = RunRecord.begin("pair", options, options.seed, options.threads)
     try:
-        images = _images(options)
+        images = TwoImages.open(
+            (options.a, options.b),
+            options.reading,
+            options.camera_b,
+            (options.depth_a, options.depth_b),
+            matcher=options.matcher,
+            seed=options.seed,
+        )
         a, b = images.a, images.b
-        if a.camera != b.camera and set(exports) & set(_ONE_CAMERA):
-            raise ValueError(f"--export {', '.join(_ONE_CAMERA)} needs one camera for both images; these have two.")
+        check_one_camera(a, b, exports)
         result = _posed(options, images)
     except KeyboardInterrupt:
         sys.stderr.write("posesplat: interrupted; nothing was written\n")
@@ -109,7 +99,7 @@ def run(options: Options) -> int:
         written = write_results(
             folder,
             record,
-            _trajectory(a, b, result),
+            pair_trajectory(a, b, result.estimate),
             a.camera,
             exports=exports,
             report=None if options.no_report else _report(options, record, images, result),
@@ -122,51 +112,7 @@ def run(options: Options) -> int:
     return ExitStatus.ALL_POSED if result.estimate.success else ExitStatus.NONE_POSED
 
 
-def _images(options: Options) -> _Images:
-    """Both images with the depth that files give (that of a network is made later) and their cameras."""
-    from posesplat.providers.two_view.open import open_two_view
-
-    matcher = open_two_view(options.matcher)
-    a, guessed = _opened(options, options.a, options.reading.camera, options.depth_a)
-    b, also = _opened(options, options.b, options.camera_b or options.reading.camera, options.depth_b)
-    if not guessed or not also or (a.camera.width, a.camera.height) != (b.camera.width, b.camera.height):
-        return _Images(a, b, matcher)
-    from posesplat.align.shared_focal import shared_focal
-    from posesplat.providers.two_view.given import GivenMatches
-
-    matches = matcher.matches(a, b)
-    found = shared_focal(matches, a.camera, seed=options.seed)
-    given = GivenMatches(matches, matcher.name)
-    if found.focal_px is None:
-        _LOG.warning("the guessed focal length stays: %s", found.reason)
-        return _Images(a, b, given, found)
-    _LOG.warning("focal length found: %.0f px, between %.0f and %.0f", found.focal_px, *found.interval_px)
-    camera = replace(a.camera, fx=found.focal_px, fy=found.focal_px)
-    return _Images(replace(a, camera=camera), replace(b, camera=camera), given, found)
-
-
-def _opened(options: Options, path: Path, camera: str | None, depth: Path | None) -> tuple[Frame, bool]:
-    """An image, and whether its focal length is a guess."""
-    from posesplat.datasets.calibration import UnknownCamera
-    from posesplat.datasets.folder import open_image_list
-    from posesplat.geometry.cameras import Camera
-
-    def read(camera: str | None) -> Frame:
-        reading = replace(options.reading, camera=camera).read_options()
-        return open_image_list([path], reading, None if depth is None else [depth])[0]
-
-    try:
-        return read(camera), camera == "auto"
-    except UnknownCamera:
-        pass
-    try:
-        Camera.from_exif(path)
-    except ValueError:
-        return read("auto"), True
-    return read("exif"), False
-
-
-def _posed(options: Options, images: _Images) -> PairResult:
+def _posed(options: Options, images: TwoImages) -> PairResult:
     from posesplat.align.pair_starts import PairStartOptions
     from posesplat.methods.garps import garps
     from posesplat.methods.pair import PairEstimator
@@ -195,22 +141,7 @@ def _posed(options: Options, images: _Images) -> PairResult:
     return replace(result, estimate=garps(a, b, start, scale=result.estimate.scale, threads=options.threads))
 
 
-def _trajectory(a: Frame, b: Frame, result: PairResult) -> Trajectory:
-    """Camera A at the origin and camera B."""
-    import numpy as np
-    from scipy.spatial.transform import RigidTransform
-
-    from posesplat.geometry.estimate import PoseEstimate
-    from posesplat.geometry.trajectory import Trajectory
-
-    origin = PoseEstimate(
-        True, "", RigidTransform.identity(), np.zeros((6, 6)), scale=result.estimate.scale, source="the world"
-    )
-    names = (a.name, b.name) if a.name != b.name else (f"A {a.name}", f"B {b.name}")
-    return Trajectory((origin, result.estimate), np.array([0.0, 1.0]), names)
-
-
-def _pair_record(images: _Images, result: PairResult) -> dict[str, Any]:
+def _pair_record(images: TwoImages, result: PairResult) -> dict[str, Any]:
     from posesplat.evaluate.reports.pairing import baseline_interval
 
     estimate, evidence = result.estimate, result.evidence
@@ -231,7 +162,7 @@ def _pair_record(images: _Images, result: PairResult) -> dict[str, Any]:
     }
 
 
-def _report(options: Options, record: RunRecord, images: _Images, result: PairResult) -> str:
+def _report(options: Options, record: RunRecord, images: TwoImages, result: PairResult) -> str:
     from posesplat.evaluate.reports.pairing import pair_report
 
     return pair_report(record, images.a, images.b, result, options.threads)

@@ -1,29 +1,22 @@
-"""Structure from motion by COLMAP as a rival: three mappers on one set of features and matches of a clip.
+"""Structure from motion by COLMAP as a rival: its mappers on one set of features and matches of a clip.
 
-COLMAP runs in a process of its own, so that it cannot take ours down with it, writes nothing to our terminal, and its
-processor time is told apart. It needs pycolmap (``pip install posesplat[sfm]``).
 Source: Schönberger and Frahm, Structure-from-motion revisited, CVPR 2016; Pan et al., Global structure-from-motion
 revisited, ECCV 2024.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import RigidTransform, Rotation
 
-from posesplat.evaluate import colmap_process
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
+from posesplat.providers.multi_view import colmap_process
+from posesplat.providers.multi_view.colmap_run import ColmapOptions, check_pycolmap, image_name, run_colmap
 
 SETTINGS = tuple(colmap_process.MAPPERS)
 """Names of the mappers and their settings."""
@@ -41,10 +34,7 @@ class SfmRival:
             seed: of its RANSACs and mappers.
             timeout_s: wall time after which a clip is given up.
         """
-        self.threads = threads
-        self.max_features = max_features
-        self.seed = seed
-        self.timeout_s = timeout_s
+        self.options = ColmapOptions(threads, max_features, seed, timeout_s)
         self._clip: tuple[Frame, ...] | None = None
         self._answers: dict[str, dict[str, Any]] = {}
         self._fault = ""
@@ -60,15 +50,15 @@ class SfmRival:
         """
         if setting not in SETTINGS:
             raise ValueError(f"A mapper must be one of {', '.join(SETTINGS)}; got {setting!r}.")
-        if find_spec("pycolmap") is None:
-            raise ValueError("Structure from motion needs pycolmap; it is not installed. pip install posesplat[sfm]")
+        check_pycolmap()
         clip = tuple(frames)
         if (
             self._clip is None
             or len(clip) != len(self._clip)
             or any(a is not b for a, b in zip(clip, self._clip, strict=True))
         ):
-            self._answers, self._fault = self._run(clip)
+            answers, self._fault = run_colmap(clip, SETTINGS, options=self.options)
+            self._answers = {setting: answer for (setting, _), answer in answers.items()}
             self._clip = clip
         answer = self._answers.get(setting)
         if answer is None:
@@ -76,47 +66,12 @@ class SfmRival:
         reason = answer["fault"] or "COLMAP did not register the image"
         return _trajectory(clip, answer["poses"], reason), float(answer["cpu_s"])
 
-    def _run(self, frames: tuple[Frame, ...]) -> tuple[dict[str, dict[str, Any]], str]:
-        """Answers by setting, those that came, and the last words of a process that failed."""
-        import cv2
-
-        with tempfile.TemporaryDirectory(prefix="posesplat-colmap-") as name:
-            folder = Path(name)
-            (folder / "images").mkdir()
-            for index, frame in enumerate(frames):
-                if frame.image is None:
-                    raise ValueError(f"Structure from motion needs images; frame {frame.name!r} has none.")
-                cv2.imwrite(str(folder / "images" / _image_name(index)), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
-            camera = frames[0].camera
-            job = {
-                "camera": [camera.fx, camera.fy, camera.cx, camera.cy],
-                "threads": self.threads,
-                "max_features": self.max_features,
-                "seed": self.seed,
-            }
-            (folder / "job.json").write_text(json.dumps(job))
-            command = [sys.executable, "-m", colmap_process.__name__, str(folder)]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, errors="replace", timeout=self.timeout_s, check=False
-                )
-                fault = "" if done.returncode == 0 else " ".join(done.stderr.split())[-200:]
-            except subprocess.TimeoutExpired:
-                fault = f"not done in {self.timeout_s:g} s"
-            written = {setting: folder / colmap_process.answer_name(setting) for setting in SETTINGS}
-            answers = {name: json.loads(path.read_text()) for name, path in written.items() if path.is_file()}
-        return answers, fault
-
-
-def _image_name(index: int) -> str:
-    return f"{index:06d}.png"
-
 
 def _trajectory(frames: Sequence[Frame], poses: dict[str, list[float]], reason: str) -> Trajectory:
     """Poses by image name, as seven numbers: rotation quaternion xyzw and translation of cam_from_world."""
     estimates = []
     for index in range(len(frames)):
-        found = poses.get(_image_name(index))
+        found = poses.get(image_name(index))
         if found is None or not np.isfinite(found).all():
             estimates.append(PoseEstimate.failure(reason, source="COLMAP"))
             continue

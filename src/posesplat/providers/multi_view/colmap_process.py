@@ -1,6 +1,7 @@
 """A process of its own that runs COLMAP on the images of a folder: FOLDER holds ``images/`` and ``job.json``.
 
-It writes one answer a mapper, as soon as there is one, so that what is done stays if a later mapper takes it down.
+It writes one answer for each mapper and subset of the images, as soon as there is one, so that what is done stays if a
+later one takes it down.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ SMALL_LOCAL_DEG = 0.3
 
 
 def incremental(pycolmap: Any, job: dict[str, Any]) -> Any:
-    """COLMAP's incremental mapper as it comes, with the camera held fixed."""
+    """COLMAP's incremental mapper as it comes, with the camera held fixed unless its focal length is asked for."""
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = job["threads"]
     options.random_seed = job["seed"]
-    options.ba_refine_focal_length = options.ba_refine_principal_point = options.ba_refine_extra_params = False
-    options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
+    options.ba_refine_principal_point = options.ba_refine_extra_params = False
+    options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = job["refine_focal"]
+    options.mapper.abs_pose_refine_extra_params = False
     options.min_model_size = 3
     options.extract_colors = False
     return options
@@ -69,13 +71,13 @@ MAPPERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
 """Options of each mapper by the name it has in the tables."""
 
 
-def answer_name(setting: str) -> str:
-    """The file in the folder with a mapper's answer."""
-    return f"answer_{list(MAPPERS).index(setting)}.json"
+def answer_name(setting: str, subset: int = 0) -> str:
+    """The file in the folder with a mapper's answer for one of the job's subsets."""
+    return f"answer_{list(MAPPERS).index(setting)}_{subset}.json"
 
 
 def main(arguments: list[str]) -> None:
-    """Features and matches once, then every mapper."""
+    """Features and matches once, then every mapper on every subset."""
     import pycolmap
 
     folder = Path(arguments[0])
@@ -84,20 +86,25 @@ def main(arguments: list[str]) -> None:
     began = time.process_time()
     _match(pycolmap, folder, job)
     shared_s = time.process_time() - began
-    for setting, options in MAPPERS.items():
-        began = time.process_time()
-        fault, models = "", {}
-        try:
-            models = _mapped(pycolmap, folder, options(pycolmap, job))
-        except Exception as error:
-            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        largest = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
-        answer = {
-            "poses": {} if largest is None else _poses(largest),
-            "cpu_s": shared_s + time.process_time() - began,
-            "fault": fault,
-        }
-        write_text(folder / answer_name(setting), json.dumps(answer))
+    for setting in job["settings"]:
+        for number, names in enumerate(job["subsets"]):
+            began = time.process_time()
+            options = MAPPERS[setting](pycolmap, job)
+            if names is not None:
+                options.image_names = names
+            fault, models = "", {}
+            try:
+                models = _mapped(pycolmap, folder, options, f"models_{setting}_{number}".replace(" ", "_"))
+            except Exception as error:
+                fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            largest = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
+            answer = {
+                "poses": {} if largest is None else _poses(largest),
+                **({} if largest is None else _points(largest)),
+                "cpu_s": shared_s + time.process_time() - began,
+                "fault": fault,
+            }
+            write_text(folder / answer_name(setting, number), json.dumps(answer))
 
 
 def _match(pycolmap: Any, folder: Path, job: dict[str, Any]) -> None:
@@ -125,9 +132,9 @@ def _match(pycolmap: Any, folder: Path, job: dict[str, Any]) -> None:
     pycolmap.match_exhaustive(database, matching_options=matching, verification_options=verification)
 
 
-def _mapped(pycolmap: Any, folder: Path, options: Any) -> dict[int, Any]:
+def _mapped(pycolmap: Any, folder: Path, options: Any, name: str) -> dict[int, Any]:
     """The models that a mapper finds."""
-    output = folder / "models"
+    output = folder / name
     output.mkdir(exist_ok=True)
     run = pycolmap.incremental_mapping
     if isinstance(options, pycolmap.GlobalPipelineOptions):
@@ -144,6 +151,16 @@ def _poses(model: Any) -> dict[str, list[float]]:
             pose = image.cam_from_world()
             poses[image.name] = [*map(float, pose.rotation.quat), *map(float, pose.translation)]
     return poses
+
+
+def _points(model: Any) -> dict[str, Any]:
+    """How many points a model has, how well they fit, and which images see each."""
+    names = {identifier: image.name for identifier, image in model.images.items()}
+    tracks = [
+        sorted({names[element.image_id] for element in point.track.elements}) for point in model.points3D.values()
+    ]
+    error = float(model.compute_mean_reprojection_error())
+    return {"points": len(tracks), "residual_px": error if error == error else None, "tracks": tracks}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The feed-forward network: from a few unposed photos to Gaussians and cameras, its losses and its training."""

@@ -1,0 +1,1 @@
+"""Frames between two images: from files, by morphing, by networks, by services."""

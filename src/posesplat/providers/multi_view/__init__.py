@@ -1,0 +1,1 @@
+"""Poses of subsets of images: from tracks, or by structure from motion."""

@@ -1,0 +1,94 @@
+"""Training: from clips that have no poses, the same after an interruption, and never half a file."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_networks import PUBLISHED, SMALL, ShiftedWalls
+
+from posesplat.learned.clips import Batch, Clip, GapSchedule, SamplingOptions
+from posesplat.learned.config import NetworkConfig
+from posesplat.learned.training import TrainingOptions, train
+
+SAMPLING = SamplingOptions(batch=2, max_context=2, gaps=GapSchedule(2, 2, 4, 0.5))
+OPTIONS = TrainingOptions(steps=6, warm_up=2, save_every=3, picture_every=3, log_every=1, sampling=SAMPLING)
+
+
+def run(
+    folder: Path, options: TrainingOptions, config: NetworkConfig = SMALL, resume: Path | None = None
+) -> dict[int, float]:
+    """Loss by step."""
+    train(ShiftedWalls(), config, options, folder, resume=resume, accelerator="cpu", progress_bar=False)
+    with (folder / "logs" / "metrics.csv").open() as file:
+        return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(file)}
+
+
+def test_training_resumed_in_the_middle_has_the_loss_curve_of_one_that_was_not(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", OPTIONS)
+    assert sorted(whole) == list(range(6))
+    # Stopped as by a kill after step 3: the schedule is that of six steps, the file that of step 3.
+    from posesplat.learned import training
+
+    class Stopped(Exception):
+        pass
+
+    class Breaks(training.WholeCheckpoints):
+        def _save(self, trainer: object) -> None:
+            super()._save(trainer)
+            raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "WholeCheckpoints", Breaks)
+        with pytest.raises(Stopped):
+            train(ShiftedWalls(), SMALL, OPTIONS, tmp_path / "cut", accelerator="cpu", progress_bar=False)
+    rest = run(tmp_path / "rest", OPTIONS, resume=tmp_path / "cut" / "last.ckpt")
+    assert sorted(rest) == [3, 4, 5]
+    assert [rest[step] for step in rest] == pytest.approx([whole[step] for step in rest], rel=1e-6)
+    assert sorted(path.name for path in (tmp_path / "whole" / "pictures").iterdir()) == ["0000003.png", "0000006.png"]
+
+
+@pytest.mark.slow
+def test_training_killed_at_any_time_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_training_run import *\n"
+        f"run(Path({str(tmp_path)!r}), replace(OPTIONS, steps=10_000, save_every=1, picture_every=0))\n"
+    )
+
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    checkpoint = tmp_path / "last.ckpt"
+    limit = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    time.sleep(0.33)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    assert state["global_step"] >= 1
+    assert any(name.startswith("network.") for name in state["state_dict"])
+
+
+def test_nothing_that_training_is_given_can_hold_a_pose(tmp_path: Path) -> None:
+    """Clips are pictures and lenses; a batch is pictures, lenses and a number: there is no place for a pose."""
+    assert {field.name for field in fields(Clip)} == {"images", "intrinsics"}
+    assert {field.name for field in fields(Batch)} == {"images", "intrinsics", "context"}
+    assert set(vars(ShiftedWalls()[0])) == {"images", "intrinsics"}
+    found = run(tmp_path, replace(OPTIONS, steps=40, learning_rate=3e-3, picture_every=0, save_every=40))
+    assert sum(found[step] for step in range(36, 40)) < 0.8 * sum(found[step] for step in range(4))
+
+
+def test_published_network_trains_too(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=12, learning_rate=2e-3, picture_every=0, save_every=12)
+    found = run(tmp_path, options, PUBLISHED)
+    assert all(torch.isfinite(torch.tensor(list(found.values()))))
+    assert found[11] < found[0]
