@@ -19,7 +19,7 @@ from posesplat.providers.multi_view.colmap_run import ColmapOptions, check_pycol
 from posesplat.providers.multi_view.provider import PosedSubset
 
 KNOWN_FOCAL, UNKNOWN_FOCAL = "global", "incremental"
-"""The mappers: the global one fails on fewest subsets, the incremental one can estimate the focal length."""
+"""The mappers: only the incremental one can estimate the focal length."""
 
 
 class SfmPoses:
