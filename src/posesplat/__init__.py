@@ -17,6 +17,8 @@ _EXPORTS = {
     "PairEstimator": "posesplat.methods.pair",
     "PairOptions": "posesplat.methods.pair_options",
     "PoseEstimate": "posesplat.geometry.estimate",
+    "ReconstructOptions": "posesplat.learned.reconstruction",
+    "Reconstruction": "posesplat.learned.reconstruction",
     "Scale": "posesplat.geometry.estimate",
     "SplatMap": "posesplat.gaussians.splat_map",
     "TrackOptions": "posesplat.methods.track_options",
@@ -29,6 +31,7 @@ _EXPORTS = {
     "localize_sequence": "posesplat.methods.localize_sequence",
     "open_frames": "posesplat.datasets.open",
     "pair": "posesplat.methods.pair",
+    "reconstruct": "posesplat.learned.reconstruction",
     "track": "posesplat.methods.track",
 }
 """Public names and their modules, loaded at first use so that importing posesplat stays quick."""
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from posesplat.geometry.estimate import Scale as Scale
     from posesplat.geometry.frame import Frame as Frame
     from posesplat.geometry.trajectory import Trajectory as Trajectory
+    from posesplat.learned.reconstruction import Reconstruction as Reconstruction
+    from posesplat.learned.reconstruction import ReconstructOptions as ReconstructOptions
+    from posesplat.learned.reconstruction import reconstruct as reconstruct
     from posesplat.methods.bridge import BridgeEstimator as BridgeEstimator
     from posesplat.methods.bridge import bridge as bridge
     from posesplat.methods.bridge_options import BridgeOptions as BridgeOptions

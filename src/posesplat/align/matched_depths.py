@@ -140,7 +140,7 @@ def _side(
         depths, spreads = depth_at(depth, pixels)
     deviations = np.hypot(noise.relative_depth, noise.depth_growth_per_m * depths)
     deviations = np.where(depths > 0, np.hypot(deviations, spreads), _UNKNOWN)
-    return Side(camera, camera.rays_at(pixels), depths, deviations, _basis(pixels, camera, noise.bias_terms))
+    return Side(camera, camera.rays_at(pixels), depths, deviations, smooth_basis(pixels, camera, noise.bias_terms))
 
 
 def depth_at(
@@ -168,7 +168,7 @@ def depth_at(
     return median, spread
 
 
-def _basis(pixels: Float[np.ndarray, "n 2"], camera: Camera, terms: int) -> Float[np.ndarray, "n k"]:
+def smooth_basis(pixels: Float[np.ndarray, "n 2"], camera: Camera, terms: int) -> Float[np.ndarray, "n k"]:
     """1, x, y, x^2 - 1/3, x y, y^2 - 1/3 over the image, x and y from -1 to 1; the first ``terms`` of them."""
     x, y = (2.0 * pixels / [camera.width, camera.height] - 1.0).T
     fields = [np.ones(len(pixels)), x, y, x**2 - 1 / 3, x * y, y**2 - 1 / 3]

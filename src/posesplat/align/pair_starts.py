@@ -83,7 +83,7 @@ def lengths_by_depth(
         agrees: the matches that count.
     """
     factors: list[float | None] = []
-    triangulated = _triangulated_depths(matched.a.rays, matched.b.rays, b_from_a)
+    triangulated = triangulated_depths(matched.a.rays, matched.b.rays, b_from_a)
     for side, depths in zip((matched.a, matched.b), triangulated, strict=True):
         usable = agrees & side.known & (depths > 0)
         enough = usable.sum() >= _FEWEST_RATIOS
@@ -177,7 +177,7 @@ def _rigid(
     return rotations, centre_b - np.einsum("sij,sj->si", rotations, centre_a)
 
 
-def _triangulated_depths(
+def triangulated_depths(
     rays_a: Float[np.ndarray, "n 3"], rays_b: Float[np.ndarray, "n 3"], b_from_a: RigidTransform
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Depths in both cameras at which two rays are closest."""

@@ -1,4 +1,4 @@
-"""``posesplat bench localize``, ``track``, ``pair``, ``bridge``, ``kernel``: errors and times, ours and the rivals'."""
+"""``posesplat bench localize|track|pair|bridge|reconstruct|kernel``: errors and times, ours and the rivals'."""
 
 from __future__ import annotations
 
@@ -155,6 +155,32 @@ class BridgeBench:
 
 
 @dataclass(frozen=True)
+class ReconstructBench:
+    """The feed-forward network and its refinement against five points on SIFT matches, and doing nothing."""
+
+    suite: Literal["rooms", "photos", "all"] = "all"
+    """What is measured: rooms never seen, real photographs."""
+    data: Path | None = None
+    """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
+    quick: bool = False
+    """Few pairs: shows that everything runs, proves little."""
+    pairs: int | None = None
+    """Pairs of views of held-out rooms; default 100, with --quick 4."""
+    weights: str = "tiny"
+    """Name of weights, or a file of posesplat train."""
+    side: int = 128
+    """Side of the rooms' pictures, pixels."""
+    threads: int | None = None
+    """Threads of the kernels; default POSESPLAT_THREADS or all processors."""
+    seed: int = 0
+    """Of random samples."""
+    out: Path | None = None
+    """Folder for bench_reconstruct.json and bench_reconstruct.md."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+
+@dataclass(frozen=True)
 class KernelBench:
     """Time of each compiled loop at two map sizes, two image sizes, and one and two threads."""
 
@@ -184,6 +210,7 @@ class Options:
             | Annotated[TrackBench, subcommand("track")]
             | Annotated[PairBench, subcommand("pair")]
             | Annotated[BridgeBench, subcommand("bridge")]
+            | Annotated[ReconstructBench, subcommand("reconstruct")]
             | Annotated[KernelBench, subcommand("kernel")]
         ]
     ]
@@ -207,6 +234,8 @@ def run(options: Options) -> int:
                 _pair(bench, report, on_progress)
             elif isinstance(bench, BridgeBench):
                 _bridge(bench, report, on_progress)
+            elif isinstance(bench, ReconstructBench):
+                _reconstruct(bench, report, on_progress)
             else:
                 _kernel(bench, report, on_progress)
     except KeyboardInterrupt:
@@ -220,7 +249,9 @@ def run(options: Options) -> int:
     return ExitStatus.ALL_POSED if report.complete else ExitStatus.INTERRUPTED
 
 
-def _named(bench: LocalizeBench | TrackBench | PairBench | BridgeBench | KernelBench) -> tuple[str, int | None]:
+def _named(
+    bench: LocalizeBench | TrackBench | PairBench | BridgeBench | ReconstructBench | KernelBench,
+) -> tuple[str, int | None]:
     """The benchmark's name, and the threads it was asked for."""
     if isinstance(bench, LocalizeBench):
         return "localize", bench.threads
@@ -230,6 +261,8 @@ def _named(bench: LocalizeBench | TrackBench | PairBench | BridgeBench | KernelB
         return "pair", bench.threads or 1
     if isinstance(bench, BridgeBench):
         return "bridge", 1
+    if isinstance(bench, ReconstructBench):
+        return "reconstruct", bench.threads
     return "kernel", max(bench.threads, default=None)
 
 
@@ -318,6 +351,23 @@ def _bridge(bench: BridgeBench, report: Report, on_progress: Callable[[str, int,
     settings = BridgeSettings(bench.data, pairs, photo_pairs, bench.seed)
     names = SUITES if bench.suite == "all" else (bench.suite,)
     run_bridge_suites(settings, report, names, on_progress, _saving(report, bench.out))
+
+
+def _reconstruct(bench: ReconstructBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
+    import os
+
+    from posesplat.evaluate.protocols import reconstruct_suites as suites
+
+    data = bench.data or (Path(os.environ["POSESPLAT_DATA"]) if os.environ.get("POSESPLAT_DATA") else None)
+    pairs = _or(bench.pairs, 4 if bench.quick else suites.ReconstructSettings().pairs)
+    settings = suites.ReconstructSettings(pairs, bench.side, bench.weights, data, bench.threads, bench.seed)
+    save = _saving(report, bench.out)
+    if bench.suite != "photos":
+        suites.run_rooms(settings, report, on_progress)
+        save()
+    if bench.suite == "photos" or (bench.suite == "all" and data is not None):
+        suites.run_photos(settings, report, on_progress)
+    report.complete = True
 
 
 def _saving(report: Report, out: Path | None) -> Callable[[], None]:

@@ -30,6 +30,9 @@ COMMANDS: dict[str, Command] = {
         "posesplat.cli.pair", "Find the relative pose of two images: in metres with depth, else its direction."
     ),
     "bridge": Command("posesplat.cli.bridge", "Find the relative pose of two images that hardly overlap."),
+    "reconstruct": Command(
+        "posesplat.cli.reconstruct", "Make Gaussians and camera poses of 2 to 10 unposed images of one scene."
+    ),
     "train": Command("posesplat.cli.train", "Train the feed-forward network on rooms, videos or photos without poses."),
     "weights": Command("posesplat.cli.weights", "List, fetch and find the weights of networks."),
     "bench": Command("posesplat.cli.bench", "Measure localisation and the kernels, with rivals in the same run."),

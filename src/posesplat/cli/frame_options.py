@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posesplat.datasets.calibration import PixelCentre
@@ -11,6 +12,7 @@ from posesplat.datasets.calibration import PixelCentre
 if TYPE_CHECKING:
     from posesplat.datasets.calibration import ReadOptions
     from posesplat.datasets.sequences import FrameSequence
+    from posesplat.geometry.frame import Frame
     from posesplat.images import DepthUnits
 
 
@@ -76,3 +78,29 @@ class FrameOptions:
                 f"{self.first}, every {self.every}, count {self.count}. Count from 0."
             )
         return chosen
+
+    def open_image(self, path: Path, camera: str | None, depth: Path | None = None) -> tuple[Frame, bool]:
+        """One image, and whether its focal length is a guess: neither given, nor beside the image, nor in its EXIF.
+
+        Args:
+            path: of the image.
+            camera: in the place of ``--camera``.
+            depth: its depth map.
+        """
+        from posesplat.datasets.calibration import UnknownCamera
+        from posesplat.datasets.folder import open_image_list
+        from posesplat.geometry.cameras import Camera
+
+        def read(camera: str | None) -> Frame:
+            reading = replace(self, camera=camera).read_options()
+            return open_image_list([path], reading, None if depth is None else [depth])[0]
+
+        try:
+            return read(camera), camera == "auto"
+        except UnknownCamera:
+            pass
+        try:
+            Camera.from_exif(path)
+        except ValueError:
+            return read("auto"), True
+        return read("exif"), False

@@ -61,8 +61,8 @@ class TwoImages:
         from posesplat.providers.two_view.open import open_two_view
 
         provider = open_two_view(matcher)
-        a, guessed = _opened(paths[0], reading, reading.camera, depths[0])
-        b, also = _opened(paths[1], reading, camera_b or reading.camera, depths[1])
+        a, guessed = reading.open_image(paths[0], reading.camera, depths[0])
+        b, also = reading.open_image(paths[1], camera_b or reading.camera, depths[1])
         if not guessed or not also or (a.camera.width, a.camera.height) != (b.camera.width, b.camera.height):
             return TwoImages(a, b, provider)
         from posesplat.align.shared_focal import shared_focal
@@ -77,27 +77,6 @@ class TwoImages:
         _LOG.warning("focal length found: %.0f px, between %.0f and %.0f", found.focal_px, *found.interval_px)
         camera = replace(a.camera, fx=found.focal_px, fy=found.focal_px)
         return TwoImages(replace(a, camera=camera), replace(b, camera=camera), given, found)
-
-
-def _opened(path: Path, reading: FrameOptions, camera: str | None, depth: Path | None) -> tuple[Frame, bool]:
-    """An image, and whether its focal length is a guess."""
-    from posesplat.datasets.calibration import UnknownCamera
-    from posesplat.datasets.folder import open_image_list
-    from posesplat.geometry.cameras import Camera
-
-    def read(camera: str | None) -> Frame:
-        options = replace(reading, camera=camera).read_options()
-        return open_image_list([path], options, None if depth is None else [depth])[0]
-
-    try:
-        return read(camera), camera == "auto"
-    except UnknownCamera:
-        pass
-    try:
-        Camera.from_exif(path)
-    except ValueError:
-        return read("auto"), True
-    return read("exif"), False
 
 
 def check_one_camera(a: Frame, b: Frame, exports: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from posesplat.datasets.rooms.clips import room_clip
 from posesplat.geometry.cameras import Camera
 from posesplat.images import VIDEO_SUFFIXES, VideoReader, images_in, naturally_sorted, read_colour
 from posesplat.learned.clips import Clip
+from posesplat.learned.working_views import covering_crop
 
 LOG = logging.getLogger(__name__)
 
@@ -149,22 +150,6 @@ def re10k_clips(chunk: Path, width: int, height: int) -> list[Clip]:
             intrinsics.append(camera.resized(1, 1).matrix)
         clips.append(Clip(np.stack(pictures), np.stack(intrinsics).astype(np.float32)))
     return clips
-
-
-def covering_crop(
-    image: UInt8[np.ndarray, "_ _ 3"], camera: Camera, width: int, height: int
-) -> tuple[UInt8[np.ndarray, "height width 3"], Camera]:
-    """The middle of an image resized until it just covers width x height, and its pinhole."""
-    import cv2
-
-    rows, columns = image.shape[:2]
-    scale = max(width / columns, height / rows)
-    size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    whole = camera.resized(*size)
-    cropped = Camera(whole.fx, whole.fy, whole.cx - left, whole.cy - top, width, height)
-    return np.ascontiguousarray(resized[top : top + height, left : left + width]), cropped
 
 
 def _clip_of(images: Iterable[UInt8[np.ndarray, "_ _ 3"]], width: int, height: int, field_of_view_deg: float) -> Clip:

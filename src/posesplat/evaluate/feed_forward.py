@@ -110,6 +110,11 @@ def score_network(network: SplatNetwork, pairs: Sequence[ViewPair], batch: int =
     return {name: _scores(np.array(values)) for name, values in errors.items()}
 
 
+def pair_answers(network: SplatNetwork, pair: ViewPair) -> dict[str, RigidTransform | None]:
+    """The poses of one pair under the names of :func:`score_network`."""
+    return _answers(predict(network, as_batch([pair])), pair, 0)
+
+
 def as_batch(pairs: Sequence[ViewPair]) -> Batch:
     """Pairs as the network takes them: both views are context."""
     images = np.stack([pair.images for pair in pairs]).transpose(0, 1, 4, 2, 3).astype(np.float32) / np.float32(255.0)

@@ -96,6 +96,7 @@ class SplatNetwork(nn.Module):
         images: Float[Tensor, "b v 3 h w"],
         context: int,
         intrinsics: Float[Tensor, "b v 3 3"] | None = None,
+        given: Float[Tensor, "b v 4 4"] | None = None,
     ) -> Prediction:
         """Gaussians of the first ``context`` views and poses of all.
 
@@ -103,6 +104,7 @@ class SplatNetwork(nn.Module):
             images: RGB in [0, 1]; sides are multiples of the patch.
             context: how many views make the Gaussians; the rest are target views, posed but not looked at.
             intrinsics: normalised pinholes (first row over the width, second over the height), or None if unknown.
+            given: cam_from_first that takes the place of the epipolar steps; lengths of translations stay the head's.
 
         Raises:
             ValueError: for sizes, numbers of views or missing intrinsics that the network cannot take.
@@ -117,7 +119,7 @@ class SplatNetwork(nn.Module):
         clues: Clues | None = None
         extra, pose_extra = None, None
         if self.descriptors is not None:
-            clues = self._clues(normal, context, intrinsics)
+            clues = self._clues(normal, context, intrinsics, given)
             extra = self.match_embed(clues.tokens)
             pose_extra = self.pose_embed(clues.poses)
             picture = torch.cat([picture, clues.pictures], dim=2)
@@ -179,7 +181,11 @@ class SplatNetwork(nn.Module):
 
     @torch.no_grad()
     def _clues(
-        self, normal: Float[Tensor, "b v 3 h w"], context: int, intrinsics: Float[Tensor, "b v 3 3"] | None
+        self,
+        normal: Float[Tensor, "b v 3 h w"],
+        context: int,
+        intrinsics: Float[Tensor, "b v 3 3"] | None,
+        given: Float[Tensor, "b v 4 4"] | None,
     ) -> Clues:
         """Matches with the first view both ways, the poses they give, and both as the network takes them in."""
         assert self.descriptors is not None
@@ -195,7 +201,11 @@ class SplatNetwork(nn.Module):
             matched = unprojected(to_first.places, lenses[:, :1].expand(-1, views - 1, -1, -1))
             partners = unprojected(from_first.places, lenses[:, 1:])
             poses = torch.eye(4, device=normal.device).repeat(batch, views, 1, 1)
-            poses[:, 1:] = self._epipolar(matched, here[:, 1:], to_first.weights)
+            if given is None:
+                poses[:, 1:] = self._epipolar(matched, here[:, 1:], to_first.weights)
+            else:
+                way = nn.functional.normalize(given[:, 1:, :3, 3], dim=-1)
+                poses[:, 1:] = pose_matrix(given[:, 1:, :3, :3], way)
             flat = poses[:, 1:].flatten(0, 1)
             _, inverse = inverse_depths(flat, matched.flatten(0, 1), here[:, 1:].flatten(0, 1))
             first = here[:, :1].expand(-1, views - 1, -1, -1).flatten(0, 1)

@@ -25,11 +25,12 @@ _EPIPOLAR_PX = 1.0
 
 
 @torch.no_grad()
-def predict(network: SplatNetwork, batch: Batch) -> Prediction:
-    """A forward pass without gradients, on the device where the network is."""
+def predict(network: SplatNetwork, batch: Batch, given: Float[Tensor, "b v 4 4"] | None = None) -> Prediction:
+    """A forward pass without gradients, on the device where the network is; see :meth:`SplatNetwork.forward`."""
     device = next(network.parameters()).device
     network.eval()
-    return network(batch.images.to(device), batch.context, batch.intrinsics.to(device))
+    poses = None if given is None else given.to(device)
+    return network(batch.images.to(device), batch.context, batch.intrinsics.to(device), poses)
 
 
 def rigid(matrix: Float[Tensor, "4 4"]) -> RigidTransform:
@@ -89,25 +90,42 @@ def match_pixels(
 
 
 def sharpened_matches(
-    images: UInt8[np.ndarray, "2 h w 3"],
+    images: UInt8[np.ndarray, "2 h w 3"] | tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _ 3"]],
     first_px: Float[np.ndarray, "n 2"],
     second_px: Float[np.ndarray, "n 2"],
+    enlarged: float = 1.0,
 ) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m 2"]]:
     """Matches moved to where the pictures agree to a fraction of a pixel; those that wander off or back are dropped.
+
+    Args:
+        images: RGB; they may have two sizes.
+        first_px: places in the first.
+        second_px: places in the second.
+        enlarged: how much larger the pictures are than those of which the matches were found.
 
     Source: Lucas and Kanade, An iterative image registration technique, 1981, as OpenCV has it.
     """
     import cv2
 
-    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+    size = tuple(max(image.shape[side] for image in images) for side in (0, 1))
+    grey = [_padded(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size) for image in images]
     here, there = ((points - 0.5).astype(np.float32) for points in (first_px, second_px))
-    settings = {"winSize": (11, 11), "maxLevel": 0, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
+    settings = {
+        "winSize": (11, 11),
+        "maxLevel": max(0, round(math.log2(enlarged))),
+        "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
+    }
     found, ahead, _ = cv2.calcOpticalFlowPyrLK(grey[0], grey[1], here, there.copy(), **settings)
     returned, back, _ = cv2.calcOpticalFlowPyrLK(grey[1], grey[0], found, here.copy(), **settings)
     kept = (ahead.ravel() > 0) & (back.ravel() > 0)
     kept &= np.linalg.norm(returned - here, axis=1) < _RETURN_PX
-    kept &= np.linalg.norm(found - there, axis=1) < _WANDER_PX
+    kept &= np.linalg.norm(found - there, axis=1) < _WANDER_PX * enlarged
     return first_px[kept], found[kept].astype(np.float64) + 0.5
+
+
+def _padded(image: UInt8[np.ndarray, "_ _"], size: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
+    """An image with its last row and column repeated until it has the size."""
+    return np.pad(image, [(0, size[side] - image.shape[side]) for side in (0, 1)], mode="edge")
 
 
 def refined_relative_pose(

@@ -1,0 +1,184 @@
+"""``posesplat reconstruct IMAGES... --out DIR``: the scene and the cameras of a few unposed images."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from posesplat.cli.exit_status import ExitStatus
+from posesplat.cli.frame_options import FrameOptions
+
+if TYPE_CHECKING:
+    from posesplat.evaluate.run_record import RunRecord
+    from posesplat.geometry.frame import Frame
+    from posesplat.geometry.trajectory import Trajectory
+    from posesplat.learned.reconstruction import Reconstruction
+
+_SCENE = "gaussians.ply"
+_WITH_CAMERAS = ("colmap", "colmap-binary", "nerfstudio")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Images of one scene, and where to write the answer."""
+
+    images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGES")]
+    """2 to 10 images, or one folder of them; the camera of the first is the world."""
+    out: Annotated[Path, arg(metavar="DIR")]
+    """Folder for gaussians.ply, trajectory.txt, result.json, report.html and exports."""
+    query: Annotated[tuple[Path, ...], arg(metavar="IMAGES")] = ()
+    """Images that are located in the scene but add nothing to it."""
+    weights: str = "tiny"
+    """Name of posesplat weights list, or a .safetensors file of posesplat train."""
+    matches: Literal["both", "network", "sift"] = "both"
+    """Which matches decide about poses: the network's, those of SIFT keypoints, or both."""
+    side: int = 128
+    """The network sees images of about this many pixels squared."""
+    longest: int = 640
+    """Poses are made exact in images whose longer side has at most so many pixels."""
+    export: Annotated[str, arg(metavar="FORMAT,...")] = ""
+    """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
+    no_report: bool = False
+    """Leave report.html out."""
+    json: bool = False
+    """Print result.json instead of a table."""
+    seed: int = 0
+    """Of the random samples."""
+    threads: int | None = None
+    """Threads; default POSESPLAT_THREADS or all processors."""
+    reading: Annotated[FrameOptions, arg(name="")] = field(default_factory=FrameOptions)
+    """How the images are read. Without any camera EXIF tells the focal length, or else the matches."""
+
+
+def run(options: Options) -> int:
+    """Reconstruct, write the output folder, print."""
+    import numpy as np
+
+    from posesplat.evaluate.run_record import RunRecord
+    from posesplat.geometry.trajectory import Trajectory
+    from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.learned.reconstruction import ReconstructOptions, reconstruct_frames
+
+    began = time.perf_counter()
+    exports = parse_exports(options.export)
+    check_output_folder(options.out)
+    record = RunRecord.begin("reconstruct", options, options.seed, options.threads)
+    settings = ReconstructOptions(
+        options.weights, options.side, options.longest, options.matches, options.seed, options.threads
+    )
+    opened = [options.reading.open_image(path, options.reading.camera) for path in _paths(options.images)]
+    frames = [frame for frame, _ in opened]
+    found = reconstruct_frames(frames, [guessed for _, guessed in opened], settings)
+    asked = [_query(options, path, found) for path in options.query]
+    frames = [replace(frame, camera=camera) for frame, camera in zip(frames, found.cameras, strict=True)] + asked
+    estimates = [*found.trajectory, *(found.locate(frame) for frame in asked)]
+    names = _unique([*found.trajectory.names, *(frame.name for frame in asked)])
+    trajectory = Trajectory(tuple(estimates), np.arange(len(names), dtype=np.float64), names)
+    record = replace(record, duration_s=time.perf_counter() - began)
+    with output_folder(options.out) as folder:
+        _write_scene(folder, found, frames, trajectory, exports)
+        written = write_results(
+            folder,
+            record,
+            trajectory,
+            found.cameras[0],
+            exports=[name for name in exports if name not in _WITH_CAMERAS],
+            report=None if options.no_report else _report(options, record, frames, found, trajectory),
+            extra={"reconstruction": _summary(found, frames)},
+        )
+    if options.json:
+        sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
+    else:
+        _print_table(options, found, trajectory)
+    return ExitStatus.of(int(trajectory.posed.sum()) if found.success else 0, len(trajectory))
+
+
+def _paths(images: tuple[Path, ...]) -> list[Path]:
+    from posesplat.images import images_in
+
+    if len(images) == 1 and images[0].is_dir():
+        return images_in(images[0])
+    return list(images)
+
+
+def _query(options: Options, path: Path, found: Reconstruction) -> Frame:
+    """An image to be located; it has the camera of the first where it is of its size and says nothing else."""
+    frame, guessed = options.reading.open_image(path, options.reading.camera)
+    first = found.cameras[0]
+    alike = (frame.camera.width, frame.camera.height) == (first.width, first.height)
+    return replace(frame, camera=first) if guessed and alike else frame
+
+
+def _unique(names: list[str]) -> tuple[str, ...]:
+    seen: dict[str, int] = {}
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+    return tuple(name if seen[name] == 1 else f"{index} {name}" for index, name in enumerate(names))
+
+
+def _write_scene(
+    folder: Path, found: Reconstruction, frames: list[Frame], trajectory: Trajectory, exports: tuple[str, ...]
+) -> None:
+    """The splats, and the exports that hold the camera of each image at its own size."""
+    from posesplat.io.colmap import write_colmap
+    from posesplat.io.formats import FORMATS
+    from posesplat.io.nerfstudio import write_nerfstudio
+
+    if found.scene is None:
+        return
+    found.scene.save(folder / _SCENE)
+    cameras = [frame.camera for frame in frames]
+    for name in exports:
+        path = folder / FORMATS[name].default_name
+        if name == "nerfstudio":
+            write_nerfstudio(path, trajectory, cameras, _SCENE)
+        elif name in _WITH_CAMERAS:
+            write_colmap(path, trajectory, cameras, found.scene.gaussians, binary=name == "colmap-binary")
+
+
+def _summary(found: Reconstruction, frames: list[Frame]) -> dict[str, Any]:
+    focal = found.focal
+    known = focal is not None and focal.focal_px is not None
+    return {
+        "success": found.success,
+        "reason": found.reason,
+        "gaussians": 0 if found.scene is None else len(found.scene.gaussians),
+        "cameras": [frame.camera.to_json() for frame in frames],
+        "focal_interval_px": list(focal.interval_px) if focal is not None and known else None,
+        "network_cam_from_world": [pose.as_matrix().tolist() for pose in found.network_poses],
+        "seconds": {name: round(seconds, 4) for name, seconds in found.seconds.items()},
+    }
+
+
+def _report(
+    options: Options, record: RunRecord, frames: list[Frame], found: Reconstruction, trajectory: Trajectory
+) -> str:
+    from posesplat.evaluate.reports.reconstruction import reconstruction_report
+
+    return reconstruction_report(record, frames, found, trajectory, options.threads)
+
+
+def _print_table(options: Options, found: Reconstruction, trajectory: Trajectory) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from posesplat.evaluate.reports.reconstruction import POSE_HEADINGS, pose_rows, reconstruction_facts
+
+    console = Console()
+    facts = Table(show_header=False)
+    for name, value in reconstruction_facts(found).items():
+        facts.add_row(name, value)
+    console.print(facts)
+    poses = Table(*POSE_HEADINGS)
+    for row in pose_rows(found, trajectory):
+        poses.add_row(*row)
+    console.print(poses)
+    if found.reason:
+        console.print(found.reason, highlight=False, markup=False)
+    console.print(f"written to {options.out}", highlight=False, markup=False)
