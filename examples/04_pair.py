@@ -15,7 +15,7 @@ bare_a, bare_b, dark = replace(a, depth=None), replace(b, depth=None), replace(b
 for label, first, second in (("with depth", a, b), ("images alone", bare_a, bare_b), ("a dark image", a, dark)):
     found = posesplat.pair(first, second)
     if not found.success:
-        print(f"{label}: refused. {found.reason}")
+        print(f"{label}: {found.reason}")
         continue
     unit = "m" if found.scale.metric else "of unit length"
     print(f"{label}: translation {found.cam_from_world.translation.round(4)} {unit}")

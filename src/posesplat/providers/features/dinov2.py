@@ -69,7 +69,7 @@ class DinoFeatures:
         self._network = loaded_model(source, config, _PURPOSE, "AutoModel")
         self._basis: TokenBasis | None = None
 
-    def fit(self, images: Iterable[UInt8[np.ndarray, "height width 3"]]) -> None:
+    def fit(self, images: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Find the clip's principal axes from its images, one at a time; a sample of them will do."""
         if self._published:
             return

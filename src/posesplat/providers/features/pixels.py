@@ -20,7 +20,7 @@ class RgbFeatures:
     name = "rgb"
     channels = 3
 
-    def fit(self, images: Iterable[UInt8[np.ndarray, "height width 3"]]) -> None:
+    def fit(self, images: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Nothing to learn."""
 
     def features(self, image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width 3"]:
@@ -38,7 +38,7 @@ class NormalisedFeatures:
     name = "normalised"
     channels = 3
 
-    def fit(self, images: Iterable[UInt8[np.ndarray, "height width 3"]]) -> None:
+    def fit(self, images: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Nothing to learn."""
 
     def features(self, image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width 3"]:

@@ -23,7 +23,7 @@ class FeatureProvider(Protocol):
         """How many channels it gives."""
         ...
 
-    def fit(self, images: Iterable[UInt8[np.ndarray, "height width 3"]]) -> None:
+    def fit(self, images: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Learn what is common to a clip, from its images or a sample of them; called once, before ``features``."""
         ...
 
