@@ -28,9 +28,9 @@ _WIDE = FineOptions(first_scale_m=0.2, renders=5)
 _STRICT = AgreementRule(min_inlier_fraction=0.8, min_overlap=0.2, min_joint_correlation=0.5)
 _SAME = (0.02, 0.5)
 """Metres and degrees within which both ways must agree where nothing else confirms a pose."""
-_APART = 2.0
-"""Growth of the variance with the squared distance of both ways. With nothing but noise that is 0.2 to 1.6, since they
-share it; on a Kinect that turns fast it is 5 to 30."""
+_APART, _NOISE_APART = 2.0, 1.6
+"""Growth of the variance with the squared distance of both ways, from where on. With nothing but noise that is 0.2 to
+1.6, since they share it; on a Kinect that turns fast it is 5 to 30."""
 _HALVED_WIDTH = 480
 """Images at least this wide are lifted at half size."""
 _KEPT_WHEN_HALVED = 0.5
@@ -172,7 +172,7 @@ def fused(fits: Sequence[DenseFit]) -> DenseFit:
     apart = max((_distance(first, second) for first, second in combinations(fits, 2)), default=0.0)
     return DenseFit(
         perturbed(base, np.linalg.solve(total, moment)),
-        np.linalg.inv(total) * len(fits) * max(1.0, _APART * apart),
+        np.linalg.inv(total) * len(fits) * (1.0 + _APART * max(0.0, apart - _NOISE_APART)),
         float(np.mean([fit.overlap for fit in fits])),
         float(np.mean([fit.inlier_fraction for fit in fits])),
     )
