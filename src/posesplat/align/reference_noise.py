@@ -51,8 +51,7 @@ class NoisyReference:
 
     def cost(self, sightings: Sightings, scale: float) -> float:
         """Geman-McClure cost at a robust scale, and what the shifts cost."""
-        robust = robust_cost(self.lengths(sightings), "geman-mcclure", scale)
-        return robust + float(np.sum((self.shifts / sightings.deviations) ** 2))
+        return _cost(self, self.lengths(sightings), sightings, scale)
 
 
 @dataclass(frozen=True)
@@ -104,18 +103,19 @@ def with_noisy_reference(
     for _ in range(max_iterations):
         if system is None:
             scale = robust_scale(lengths, sightings.seen)
-            cost = found.cost(sightings, scale)
+            cost = _cost(found, lengths, sightings, scale)
             system = _system(found, lengths, sightings, scale)
         proposal = _stepped(found, system, damping)
         change = -1.0
         if proposal is not None:
-            change = cost - proposal.cost(sightings, scale)
+            proposed = proposal.lengths(sightings)
+            change = cost - _cost(proposal, proposed, sightings, scale)
         if proposal is None or change <= 0:
             damping *= 10.0
             if damping > _MOST_DAMPING:
                 break
             continue
-        found, lengths, system, damping = proposal, proposal.lengths(sightings), None, max(0.1 * damping, _DAMPING)
+        found, lengths, system, damping = proposal, proposed, None, max(0.1 * damping, _DAMPING)
         if change < tolerance * cost:
             break
     return found
@@ -156,6 +156,12 @@ def covariances(
     place = np.arange(frames)
     change = left_perturbations(motion)
     return inflation * change @ spread[place, :, place, :] @ change.transpose(0, 2, 1)
+
+
+def _cost(
+    found: NoisyReference, lengths: Float[np.ndarray, "frames points"], sightings: Sightings, scale: float
+) -> float:
+    return robust_cost(lengths, "geman-mcclure", scale) + float(np.sum((found.shifts / sightings.deviations) ** 2))
 
 
 def _system(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
-from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajectory
+from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajectory, print_answer
 from posesplat.methods.bridge_options import ScoreName
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Bridge the pair, write the output folder, print."""
-    from posesplat.evaluate.reports.bridging import bridge_report
+    from posesplat.evaluate.reports.bridging import bridge_facts, bridge_report
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
 
@@ -109,7 +108,7 @@ def run(options: Options) -> int:
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
     else:
-        _print_table(options, result)
+        print_answer(bridge_facts(result), result.estimate, options.out)
     return ExitStatus.ALL_POSED if result.estimate.success else ExitStatus.NONE_POSED
 
 
@@ -168,6 +167,7 @@ def _bridged(options: Options, a: Frame, b: Frame) -> BridgeResult:
 
 def _settings(options: Options, a: Frame, b: Frame) -> BridgeOptions:
     from posesplat.align.pair_starts import PairStartOptions
+    from posesplat.files import cache_folder
     from posesplat.kernels.threads import thread_count
     from posesplat.methods.bridge_options import BridgeOptions
     from posesplat.methods.pair_options import PairOptions
@@ -185,16 +185,11 @@ def _settings(options: Options, a: Frame, b: Frame) -> BridgeOptions:
         score=options.score,
         min_probability=options.min_probability,
         max_cost_usd=options.max_cost_usd,
-        cache=options.cache or _default_cache(),
+        cache=options.cache or cache_folder("bridge"),
         workers=thread_count(options.workers),
         seed=options.seed,
         pair=PairOptions(matcher=options.matcher, start=PairStartOptions(seed=options.seed)),
     )
-
-
-def _default_cache() -> Path:
-    place = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(place) if place else Path.home() / ".cache") / "posesplat" / "bridge"
 
 
 def _agreed(clips: int, usd: float, provider: InbetweenProvider) -> bool:
@@ -204,20 +199,3 @@ def _agreed(clips: int, usd: float, provider: InbetweenProvider) -> bool:
     sys.stderr.write(f"{clips} clips of {provider.name} cost about {usd:.2f} US dollars. Spend them? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _print_table(options: Options, result: BridgeResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from posesplat.evaluate.reports.bridging import bridge_facts
-
-    console = Console()
-    table = Table(show_header=False)
-    for name, value in bridge_facts(result).items():
-        table.add_row(name, value)
-    console.print(table)
-    for line in (result.estimate.reason, *result.estimate.warnings):
-        if line:
-            console.print(line, highlight=False, markup=False)
-    console.print(f"written to {options.out}", highlight=False, markup=False)

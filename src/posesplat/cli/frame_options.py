@@ -39,19 +39,20 @@ class FrameOptions:
         if self.every < 1 or (self.count is not None and self.count < 1):
             raise ValueError(f"--every and --count must be at least 1; got {self.every} and {self.count}.")
 
+    def _plausible_m(self) -> tuple[float, float] | None:
+        return None if self.any_depth else (0.01, 50.0)
+
     def depth_units(self) -> DepthUnits:
         """The unit of depth maps that lie elsewhere than the frames: --depth-scale, else millimetres."""
         from posesplat.images import DepthUnits
 
-        plausible = None if self.any_depth else (0.01, 50.0)
-        return DepthUnits(self.depth_scale or 1000.0, self.depth_scale is not None, (), plausible)
+        return DepthUnits(self.depth_scale or 1000.0, self.depth_scale is not None, (), self._plausible_m())
 
     def read_options(self) -> ReadOptions:
         """How files are read."""
         from posesplat.datasets.calibration import ReadOptions
 
-        plausible = None if self.any_depth else (0.01, 50.0)
-        return ReadOptions(self.camera, self.pixel_centre, self.depth_scale, plausible, True)
+        return ReadOptions(self.camera, self.pixel_centre, self.depth_scale, self._plausible_m(), True)
 
     def open(self, source: Sequence[str]) -> FrameSequence:
         """Open a video, folder, glob or list of images and choose frames.
@@ -69,7 +70,7 @@ class FrameOptions:
             camera=self.camera,
             pixel_centre=self.pixel_centre,
             depth_scale=self.depth_scale,
-            plausible_depth_m=None if self.any_depth else (0.01, 50.0),
+            plausible_depth_m=self._plausible_m(),
         )
         chosen = frames[self.first :: self.every][: self.count]
         if not len(chosen):

@@ -13,10 +13,9 @@ from tyro.conf import Positional, arg
 
 from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
-from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajectory
+from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajectory, print_answer
 
 if TYPE_CHECKING:
-    from posesplat.evaluate.run_record import RunRecord
     from posesplat.methods.pair import PairResult
 
 _SCENE = "gaussians.ply"
@@ -66,6 +65,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Pose the pair, write the output folder, print."""
+    from posesplat.evaluate.reports.pairing import pair_facts, pair_report
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.gaussians.ply import write_ply
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
@@ -92,7 +92,8 @@ def run(options: Options) -> int:
         return ExitStatus.INTERRUPTED
     record = replace(record, duration_s=time.perf_counter() - began)
     pose = result.estimate.cam_from_world
-    scene = None if pose is None else LiftedPair.of(a, b, options.threads).in_camera_a(pose)
+    lifted = LiftedPair(None, None) if pose is None else LiftedPair.of(a, b, options.threads)
+    scene = None if pose is None else lifted.in_camera_a(pose)
     with output_folder(options.out) as folder:
         if scene is not None:
             write_ply(folder / _SCENE, scene, ("world: the camera frame of image A",))
@@ -102,13 +103,13 @@ def run(options: Options) -> int:
             pair_trajectory(a, b, result.estimate),
             a.camera,
             exports=exports,
-            report=None if options.no_report else _report(options, record, images, result),
+            report=None if options.no_report else pair_report(record, a, b, result, lifted, options.threads),
             extra={"pair": _pair_record(images, result)},
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
     else:
-        _print_table(options, result)
+        print_answer(pair_facts(result), result.estimate, options.out)
     return ExitStatus.ALL_POSED if result.estimate.success else ExitStatus.NONE_POSED
 
 
@@ -160,26 +161,3 @@ def _pair_record(images: TwoImages, result: PairResult) -> dict[str, Any]:
         "focal_interval_px": None if images.focal is None or not images.focal.focal_px else [*images.focal.interval_px],
         "seconds": {name: round(seconds, 4) for name, seconds in evidence.seconds.items()},
     }
-
-
-def _report(options: Options, record: RunRecord, images: TwoImages, result: PairResult) -> str:
-    from posesplat.evaluate.reports.pairing import pair_report
-
-    return pair_report(record, images.a, images.b, result, options.threads)
-
-
-def _print_table(options: Options, result: PairResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from posesplat.evaluate.reports.pairing import pair_facts
-
-    console = Console()
-    table = Table(show_header=False)
-    for name, value in pair_facts(result).items():
-        table.add_row(name, value)
-    console.print(table)
-    for line in (result.estimate.reason, *result.estimate.warnings):
-        if line:
-            console.print(line, highlight=False, markup=False)
-    console.print(f"written to {options.out}", highlight=False, markup=False)

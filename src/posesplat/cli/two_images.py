@@ -102,3 +102,19 @@ def pair_trajectory(a: Frame, b: Frame, estimate: PoseEstimate) -> Trajectory:
     )
     names = (a.name, b.name) if a.name != b.name else (f"A {a.name}", f"B {b.name}")
     return Trajectory((origin, estimate), np.array([0.0, 1.0]), names)
+
+
+def print_answer(facts: dict[str, str], estimate: PoseEstimate, out: Path) -> None:
+    """The table that people see, then why there is no pose or what to know of it, and where all is written."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, value)
+    console.print(table)
+    for line in (estimate.reason, *estimate.warnings):
+        if line:
+            console.print(line, highlight=False, markup=False)
+    console.print(f"written to {out}", highlight=False, markup=False)

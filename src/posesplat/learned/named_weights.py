@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from posesplat.files import whole_file
+from posesplat.files import cache_folder, whole_file
 
 _PACKAGED = Path(__file__).parent
 _CHUNK = 1 << 20
@@ -65,8 +65,7 @@ WEIGHTS: dict[str, NamedWeights] = {
 
 def weights_folder() -> Path:
     """Where fetched weights lie: ``posesplat/weights`` in XDG_CACHE_HOME or ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "posesplat" / "weights"
+    return cache_folder("weights")
 
 
 def named(name: str) -> NamedWeights:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -34,7 +33,7 @@ from posesplat.datasets.rooms import (
     procedural_texture,
     rolling_frame,
 )
-from posesplat.files import whole_file
+from posesplat.files import cache_folder, whole_file
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
@@ -217,8 +216,7 @@ def digest(spec: ClipSpec) -> str:
 
 def default_cache() -> Path:
     """Where clips are kept unless said otherwise: ``posesplat/clips`` in the user's folder of caches."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "posesplat" / "clips"
+    return cache_folder("clips")
 
 
 @cache

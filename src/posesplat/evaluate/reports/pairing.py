@@ -58,7 +58,9 @@ def pair_facts(result: PairResult) -> dict[str, str]:
     return facts
 
 
-def pair_report(run: RunRecord, a: Frame, b: Frame, result: PairResult, threads: int | None = None) -> str:
+def pair_report(
+    run: RunRecord, a: Frame, b: Frame, result: PairResult, lifted: LiftedPair, threads: int | None = None
+) -> str:
     """The HTML page of a pair, without outside resources.
 
     Args:
@@ -66,6 +68,7 @@ def pair_report(run: RunRecord, a: Frame, b: Frame, result: PairResult, threads:
         a: image A with the depth that was used.
         b: image B likewise.
         result: the answer.
+        lifted: the Gaussians of both images.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
     """
     estimate, evidence = result.estimate, result.evidence
@@ -84,7 +87,7 @@ def pair_report(run: RunRecord, a: Frame, b: Frame, result: PairResult, threads:
         _add_pose(page, estimate, pose)
         page.add_heading("What both images show")
         page.add_pictures(overlap_pictures(a, b, pose, evidence.matches.select(evidence.inliers)))
-        pictures = aligned_pictures(LiftedPair.of(a, b, threads), pose, b.camera, threads)
+        pictures = aligned_pictures(lifted, pose, b.camera, threads)
         if pictures:
             page.add_heading("Gaussians of both images, seen by camera B")
             page.add_pictures(pictures)
