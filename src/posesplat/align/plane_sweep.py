@@ -17,6 +17,7 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.depth_field import links_of, scattered_field, smoothed_field
 from posesplat.geometry.cameras import Camera
+from posesplat.kernels.threads import side_by_side
 
 _HALVED_WIDTH = 400
 """Images at least this wide are swept at half size, which averages their noise and loses no depth."""
@@ -39,6 +40,8 @@ _POSES_PX = 0.01
 _LEAST_DEVIATION = 0.004
 """Relative deviation that no amount of texture goes below."""
 _KNOWN_WITHIN = 0.2
+_SUMMED_TOGETHER = 8
+"""Frames that one thread sums up; however many threads there are, since the order of sums changes their last digits."""
 """Relative deviation of the depth drawn through the sparse points, where nothing else is known."""
 
 
@@ -207,18 +210,19 @@ class _Sweep:
         fewest, most = options.candidates
         wanted = int(np.ceil((high - low) * self._parallax.max() / options.spacing_px)) + 1
         candidates = np.linspace(low, high, min(max(wanted, fewest), most), dtype=np.float32)
-        costs = np.empty((len(candidates), *drawn.shape), dtype=np.float32)
-        frames = self._spread_frames()
-        shown = {index: self._masked(index) for index in frames}
-        for cost, candidate in zip(costs, candidates, strict=True):
+        shown = {index: self._masked(index) for index in self._spread_frames()}
+
+        def cost_of(candidate: np.float32) -> Float32[np.ndarray, "h w"]:
             total, count = np.zeros_like(drawn), np.full_like(drawn, 1e-3)
-            for index in frames:
-                warped = self._on_plane(shown[index], index, float(candidate))
+            for index, frame in shown.items():
+                warped = self._on_plane(frame, index, float(candidate))
                 seen = warped > -1.0
                 total += np.where(seen, np.minimum(np.abs(warped - self._reference), _DISAGREEING), 0.0)
                 count += seen
-            cost[:] = cv2.blur(total, window) / cv2.blur(count, window)
-            cost += options.prior * np.minimum(np.abs(candidate / drawn - 1.0) / 0.15, 3.0)
+            known = options.prior * np.minimum(np.abs(candidate / drawn - 1.0) / 0.15, 3.0)
+            return np.asarray(cv2.blur(total, window) / cv2.blur(count, window) + known, dtype=np.float32)
+
+        costs = np.stack(side_by_side(cost_of, list(candidates)))
         best = np.clip(costs.argmin(axis=0), 1, len(candidates) - 2)
         before, there, after = (np.take_along_axis(costs, best[None] + step, axis=0)[0] for step in (-1, 0, 1))
         curvature = np.maximum(before - 2.0 * there + after, 1e-6)
@@ -317,29 +321,34 @@ class _Sweep:
         import cv2
 
         window = (self._options.window_px,) * 2
-        information, pull, total, count = (np.zeros_like(field) for _ in range(4))
         scale = np.float32(1.0 / (_TRUSTED * noise) ** 2)
-        for index in range(len(self._frames)):
-            warped, inside, (u, v, inverse) = self._warped(field, index)
-            difference = warped - self._reference
-            own = _gradients(warped)
-            x, y = (np.float32(0.5) * (a + b) for a, b in zip(gradients, own, strict=True))
-            r, t = self._rotations[index].astype(np.float32), self._translations[index].astype(np.float32)
-            along_u = np.float32(self._camera.fx) * (t[0] - u * t[2]) * inverse
-            along_v = np.float32(self._camera.fy) * (t[1] - v * t[2]) * inverse
-            slope = (r[0, 0] * x + r[0, 1] * y) * along_u + (r[1, 0] * x + r[1, 1] * y) * along_v
-            weight = np.where(inside, 1.0 / (1.0 + scale * difference * difference) ** 2, np.float32(0.0))
-            weighted = weight * slope
-            information += weighted * slope
-            pull += weighted * difference
-            total += weight
-            count += inside
+
+        def sums_of(frames: range) -> Float32[np.ndarray, "4 h w"]:
+            sums = np.zeros((4, *field.shape), dtype=np.float32)
+            for index in frames:
+                warped, inside, (u, v, inverse) = self._warped(field, index)
+                difference = warped - self._reference
+                own = _gradients(warped)
+                x, y = (np.float32(0.5) * (a + b) for a, b in zip(gradients, own, strict=True))
+                r, t = self._rotations[index].astype(np.float32), self._translations[index].astype(np.float32)
+                along_u = np.float32(self._camera.fx) * (t[0] - u * t[2]) * inverse
+                along_v = np.float32(self._camera.fy) * (t[1] - v * t[2]) * inverse
+                slope = (r[0, 0] * x + r[0, 1] * y) * along_u + (r[1, 0] * x + r[1, 1] * y) * along_v
+                weight = np.where(inside, 1.0 / (1.0 + scale * difference * difference) ** 2, np.float32(0.0))
+                weighted = weight * slope
+                for place, value in enumerate((weighted * slope, weighted * difference, weight, inside)):
+                    sums[place] += value
+            return sums
+
+        count = len(self._frames)
+        parts = [range(first, min(first + _SUMMED_TOGETHER, count)) for first in range(0, count, _SUMMED_TOGETHER)]
+        information, pull, total, shown = np.sum(side_by_side(sums_of, parts), axis=0)
         unit = np.float32(1.0 / noise**2)
         return (
             cv2.blur(information, window) * unit,
             cv2.blur(pull, window) * unit,
             cv2.blur(total, window),
-            cv2.blur(count, window),
+            cv2.blur(shown, window),
         )
 
     def _warped(

@@ -19,10 +19,15 @@ from posesplat.align.sightings import Sightings
 from posesplat.align.small_motion import rotation_only
 from posesplat.align.tracks import NORMAL_CONTRAST, Tracks, kept_margin
 from posesplat.geometry.cameras import Camera
+from posesplat.kernels.threads import side_by_side, thread_count
 
 _FEWEST_FOR_ROTATION = 12
 _ENOUGH_RAD = 1e-6
 _ROUGH_ROUND_TRIP_PX = 2.0
+_EXACT_PX, _ROUGHLY_PX = 0.003, 0.03
+"""Last steps of points that are measured, and of those that are only asked whether they lead back."""
+_WORTH_A_THREAD = 100
+"""Fewest points that a thread is begun for."""
 _ALIKE = NORMAL_CONTRAST / 3
 """Mean difference of two squares, in grey levels: 3 to 10 where a point was found, 25 and more where it was not."""
 
@@ -264,10 +269,18 @@ class PointTracker:
         levels: int,
     ) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"], Float[np.ndarray, " points"]]:
         """The same with so many halvings of the images, and how much the squares differ, in grey levels."""
-        there, found, difference = _flow(self._reference, image, points, guess, side, levels)
-        back, returned, _ = _flow(image, self._reference, there, points, side, levels)
-        gap = np.linalg.norm(back - points, axis=1)
-        return there, found & returned & (gap < self._options.max_round_trip_px), difference
+
+        def followed(part: slice) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+            there, found, difference = _flow(self._reference, image, points[part], guess[part], side, levels, _EXACT_PX)
+            back, returned, _ = _flow(image, self._reference, there, points[part], side, levels, _ROUGHLY_PX)
+            gap = np.linalg.norm(back - points[part], axis=1)
+            return there, found & returned & (gap < self._options.max_round_trip_px), difference
+
+        # Points are followed each for itself, so that the number of threads changes nothing.
+        share = max(-(-len(points) // thread_count()), _WORTH_A_THREAD)
+        found = side_by_side(followed, [slice(start, start + share) for start in range(0, len(points), share)])
+        there, seen, difference = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return there, seen, difference
 
 
 def _flow(
@@ -277,8 +290,12 @@ def _flow(
     guess: Float[np.ndarray, "points 2"],
     side: int,
     levels: int,
+    enough_px: float,
 ) -> tuple[Float[np.ndarray, "points 2"], Bool[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-    """Corner-based places of points of one image in another, which were found, and mean differences of the squares."""
+    """Corner-based places of points of one image in another, which were found, and mean differences of the squares.
+
+    The last step of each point is shorter than ``enough_px``.
+    """
     import cv2
 
     # OpenCV's pixel centres are whole numbers.
@@ -290,7 +307,7 @@ def _flow(
         there,
         winSize=(side, side),
         maxLevel=levels,
-        criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.003),
+        criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, enough_px),
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     is_found = found[:, 0] > 0

@@ -57,7 +57,7 @@ def query_pyramid(frame: Frame, use_depth: bool = True, use_image: bool = True) 
 
 def softened(query: Sequence[QueryLevel], blur_px: float) -> tuple[QueryLevel, ...]:
     """The levels with their channels blurred like a map whose splats have this standard deviation on the screen."""
-    if blur_px < 0.3:
+    if not is_softened_by(blur_px):
         return tuple(query)
     import cv2
 
@@ -69,6 +69,11 @@ def softened(query: Sequence[QueryLevel], blur_px: float) -> tuple[QueryLevel, .
             level = replace(level, channels=blurred, gradients=image_gradients(blurred))
         levels.append(level)
     return tuple(levels)
+
+
+def is_softened_by(blur_px: float) -> bool:
+    """Whether a blur is worth the work; gradients are found again after it."""
+    return blur_px >= 0.3
 
 
 def halved(image: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h2 w2 c"]:

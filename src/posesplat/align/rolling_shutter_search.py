@@ -39,9 +39,13 @@ from posesplat.align.small_motion import (
 )
 from posesplat.align.small_motion_search import FoundMotion, SearchOptions, searched_motion, with_depths
 from posesplat.align.small_motion_trust import regions
+from posesplat.align.tracks import evenly_spread
+from posesplat.kernels.threads import first_accepted
 
 _STEP = 0.02
 _LEAST_DRIFT = 1e-6
+_ENDS_TRIED = 8
+"""Ends of shorter paths that tell how well splines know their own."""
 _NOISE_INFLATION = 12.0
 """Errors of tracks are alike in neighbouring points: noise counts by this factor, as a variance, against priors."""
 _LARGEST_STEP = 0.4
@@ -92,7 +96,7 @@ class _DriftPrior:
                 continue
             inner = CubicSpline(times[run], poses[run])(times[run], 1)
             speeds.append(inner)
-            for first in range(1, len(run) - SMOOTH_KNOTS):
+            for first in 1 + evenly_spread(max(len(run) - SMOOTH_KNOTS - 1, 0), _ENDS_TRIED):
                 later, earlier = run[first:], run[: len(run) - first]
                 misses.append(CubicSpline(times[later], poses[later])(times[later[0]], 1) - inner[first])
                 misses.append(CubicSpline(times[earlier], poses[earlier])(times[earlier[-1]], 1) - inner[-1 - first])
@@ -161,7 +165,7 @@ def found_shutter(
         readout: the known readout; found when left out.
         start: where to begin; a global shutter when left out.
         rival: the motion of a global shutter whose cost must fall; ``motion`` when left out.
-        options: when to stop. An unknown readout that is hopelessly insignificant in the first round ends the search.
+        options: when to stop. An unknown readout that becomes hopelessly insignificant ends the search.
     """
     frames = len(sightings.seen)
     if readout is None and clock.known_speed().sum() < min(_FEWEST_FRAMES, frames + 1):
@@ -183,7 +187,7 @@ def found_shutter(
         step = _step(sightings, corrected, motion, shutter, clock, prior, fixed=readout is not None)
         if step is None:
             return None
-        if round_number == 0 and start is None and readout is None and not step.promising(options):
+        if start is None and readout is None and not step.promising(shutter.readout, options):
             return None
         change = float(np.clip(step.readout, -_LARGEST_STEP, _LARGEST_STEP))
         limit = 2.0 * options.max_readout
@@ -215,9 +219,9 @@ class _Step:
     drift: Float[np.ndarray, "6"] = field(repr=False)
     deviation: float
 
-    def promising(self, options: ReadoutOptions) -> bool:
-        """Whether further rounds could make it significant; a first step falls short of the readout."""
-        return abs(self.readout) > 0.25 * options.min_readout and abs(self.readout) > self.deviation
+    def promising(self, before: float, options: ReadoutOptions) -> bool:
+        """Whether further rounds could make the readout significant; a first step falls short of it."""
+        return abs(before + self.readout) > max(0.25 * options.min_readout, self.deviation)
 
 
 def _step(
@@ -376,12 +380,17 @@ def unrolled_motion(
     if search.readout == 0:
         return found, 0.0, None
     known = search.readout
-    first = found_shutter(found.sightings, found.motion, clock, known, options=options)
-    if known is None and not (first is not None and first.significant(options)):
-        # It may have led the motion astray, depths above all. Most of what a shutter does is due to rotation.
-        turned = rotation_only(found.sightings)
-        first = found_shutter(found.sightings, turned, clock, rival=found.motion, options=options)
-    if first is None or (known is None and not first.significant(options)):
+
+    def believed(shutter: FoundShutter | None) -> bool:
+        return shutter is not None and (known is not None or shutter.significant(options))
+
+    def begun(start: SmallMotion) -> FoundShutter | None:
+        return found_shutter(found.sightings, start, clock, known, rival=found.motion, options=options)
+
+    # It may have led the motion astray, depths above all. Most of what a shutter does is due to rotation.
+    starts = [found.motion] if known is not None else [found.motion, rotation_only(found.sightings)]
+    first = first_accepted(begun, starts, believed)
+    if first is None or not believed(first):
         return found, 0.0, None
     # A rolling shutter makes good points look bad: all are judged again with rows at their places.
     motion = with_depths(sightings, first.motion)
@@ -389,7 +398,7 @@ def unrolled_motion(
     again = searched_motion(at_middles(sightings, motion, first.shutter, clock), search)
     kept = replace(sightings.select(again.kept), deviations=again.sightings.deviations)
     last = found_shutter(kept, again.motion, clock, known, first.shutter, options=options)
-    if last is None or (known is None and not last.significant(options)):
+    if last is None or not believed(last):
         return found, 0.0, _SUSPECTED
     told = f"rolling shutter: {last.shutter.readout:.0%} of the frame interval"
     if known is None and not last.credible(options):

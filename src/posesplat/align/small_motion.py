@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
 from scipy.spatial.transform import RigidTransform, Rotation
 
 from posesplat.align.sightings import SAME_LENS, Lens, LensPrior, Sightings
@@ -91,9 +90,19 @@ def frame_scales(
     lengths: Float[np.ndarray, "frames points"], seen: Bool[np.ndarray, "frames points"]
 ) -> Float[np.ndarray, "frames 1"]:
     """The same for each frame on its own; frames that see nothing have the least."""
-    empty = ~seen.any(axis=1, keepdims=True)
-    counted = np.where(seen, lengths, np.where(empty, 0.0, np.nan))
-    return np.maximum(_DISTRUSTED * np.nanmedian(counted, axis=1, keepdims=True), _LEAST_SCALE_PX)
+    medians = seen_medians(lengths, seen)
+    return np.maximum(_DISTRUSTED * np.where(np.isnan(medians), 0.0, medians)[:, None], _LEAST_SCALE_PX)
+
+
+def seen_medians(lengths: Float[np.ndarray, "rows n"], seen: Bool[np.ndarray, "rows n"]) -> Float[np.ndarray, " rows"]:
+    """The median of each row's seen values; NaN where nothing is seen."""
+    count = seen.sum(axis=1)
+    ordered = np.sort(np.where(seen, lengths, np.inf), axis=1)
+    rows = np.arange(len(seen))
+    middle = 0.5 * (
+        ordered[rows, np.maximum(count - 1, 0) // 2] + ordered[rows, np.minimum(count // 2, seen.shape[1] - 1)]
+    )
+    return np.where(count > 0, middle, np.nan)
 
 
 def robust_losses(
@@ -189,8 +198,8 @@ def reduced_system(
     inverse = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 1e-9)
     mixed = _mixed(sums)
     unknowns = len(mixed)
-    lower = dsyrk(-1.0, (mixed * np.sqrt(inverse)).T, trans=1, lower=1)
-    hessian = np.tril(lower) + np.tril(lower, -1).T
+    scaled = mixed * np.sqrt(inverse)
+    hessian = -(scaled @ scaled.T)
     blocks = hessian[:poses, :poses].reshape(frames, 6, frames, 6)
     index = np.arange(frames)
     blocks[index, :, index, :] += sums.frames[:, :6, :6]
@@ -260,8 +269,8 @@ def adjusted(
             cost = robust_cost(lengths, loss, scale)
             weights = robust_weights(lengths, sightings, loss, scale)
             sums = normal_equations(motion, sightings, weights, free_lens=lens is not None)
-            variance = noise_px(lengths, sightings.seen) ** 2
             if lens is not None:
+                variance = noise_px(lengths, sightings.seen) ** 2
                 cost += variance * lens.cost(motion.lens)
                 sums = with_prior(sums, lens, motion.lens, variance)
         proposal = _stepped(motion, sums, damping)

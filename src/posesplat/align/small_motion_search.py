@@ -28,9 +28,11 @@ from posesplat.align.small_motion import (
     robust_scale,
     robust_weights,
     rotation_only,
+    seen_medians,
     stepped_depths,
 )
 from posesplat.align.tracks import evenly_spread
+from posesplat.kernels.threads import side_by_side
 
 _LOSSES: tuple[Loss, Loss] = ("cauchy", "geman-mcclure")
 _DEVIATION_LIMITS = (0.3, 50.0)
@@ -215,7 +217,7 @@ def with_depths(sightings: Sightings, motion: SmallMotion, iterations: int = 8) 
 def point_lengths(motion: SmallMotion, sightings: Sightings) -> Float[np.ndarray, " points"]:
     """Each point's median residual length over the frames that saw it, in pixels."""
     pixels = motion.lengths(sightings) * sightings.deviations
-    return np.nanmedian(np.where(sightings.seen, pixels, np.nan), axis=0)
+    return seen_medians(pixels.T, sightings.seen.T)
 
 
 def agreeing(motion: SmallMotion, sightings: Sightings, times: float) -> Bool[np.ndarray, " points"]:
@@ -244,15 +246,16 @@ def _candidates(
     """Where the starts lead: uniform depth, its reversal and random depth, with either loss."""
     start = replace(turned, inverse_depths=np.ones(len(sightings.rays)))
     random = replace(start, inverse_depths=np.exp(options.depth_spread * rng.standard_normal(len(sightings.rays))))
-    found = []
-    for loss in _LOSSES:
+
+    def led_to(loss: Loss) -> list[SmallMotion]:
         uniform = adjusted(sightings, start, loss, max_iterations=20, lens=lens)
-        found += [
+        return [
             uniform,
             adjusted(sightings, reversed_depth(uniform), loss, max_iterations=20, lens=lens),
             adjusted(sightings, random, loss, max_iterations=20, lens=lens),
         ]
-    return found
+
+    return [motion for led in side_by_side(led_to, _LOSSES) for motion in led]
 
 
 def _sampled(

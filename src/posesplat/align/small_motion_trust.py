@@ -22,8 +22,10 @@ from posesplat.align.small_motion import (
     robust_scale,
     robust_weights,
     rotation_only,
+    seen_medians,
 )
 from posesplat.align.small_motion_search import cheapest, reversed_depth
+from posesplat.kernels.threads import side_by_side
 
 _SQUARES = 8
 """Squares along the longer side of the image over which halves and regions are laid."""
@@ -57,7 +59,7 @@ def evidence(motion: SmallMotion, sightings: Sightings) -> Evidence:
     measured = 2.0 * float(sightings.seen.sum())
     spent = (measured - 3 * frames) / max(measured - 6 * frames - points, 1.0)
     cost = robust_cost(full, "geman-mcclure", scale) * spent
-    unexplained = np.nanmedian(np.where(sightings.seen, bare, np.nan), axis=1)
+    unexplained = seen_medians(bare, sightings.seen)
     return Evidence(
         cost_ratio=robust_cost(bare, "geman-mcclure", scale) / max(cost, 1e-12),
         repeatability=_repeatability(turned, sightings),
@@ -71,10 +73,15 @@ def _repeatability(turned: SmallMotion, sightings: Sightings) -> float:
     dark = (column + row) % 2 == 1
     if min(int(dark.sum()), int((~dark).sum())) < _FEWEST_IN_HALF or len(sightings.seen) < 2:
         return float("nan")
-    plain = path_correlation(*(_path_of_half(turned, sightings, half) for half in (dark, ~dark)))
-    if plain >= _SURE:
-        return plain
-    return path_correlation(*(_path_of_half(turned, sightings, half, both_ways=True) for half in (dark, ~dark)))
+
+    def correlation(both_ways: bool) -> float:
+        def path(half: Bool[np.ndarray, " points"]) -> Float[np.ndarray, "frames 3"]:
+            return _path_of_half(turned, sightings, half, both_ways)
+
+        return path_correlation(*side_by_side(path, (dark, ~dark)))
+
+    plain = correlation(both_ways=False)
+    return plain if plain >= _SURE else correlation(both_ways=True)
 
 
 def path_correlation(first: Float[np.ndarray, "frames 3"], second: Float[np.ndarray, "frames 3"]) -> float:
@@ -85,7 +92,7 @@ def path_correlation(first: Float[np.ndarray, "frames 3"], second: Float[np.ndar
 
 
 def _path_of_half(
-    turned: SmallMotion, sightings: Sightings, half: Bool[np.ndarray, " points"], both_ways: bool = False
+    turned: SmallMotion, sightings: Sightings, half: Bool[np.ndarray, " points"], both_ways: bool
 ) -> Float[np.ndarray, "frames 3"]:
     """The camera's path that half of the points tell; ``both_ways`` asks the depth-reversed twin, too."""
     half_seen = sightings.select(half)

@@ -17,7 +17,7 @@ from posesplat.align.small_motion_search import searched_motion
 from posesplat.align.tracks import Tracks, corners, locally_normalised
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
-from posesplat.kernels.threads import one_blas_thread
+from posesplat.kernels.threads import one_library_thread
 from posesplat.methods.track_options import TrackOptions
 
 _NORMAL_95 = 1.96
@@ -98,7 +98,7 @@ def calibrate(frames: Iterable[Frame], options: CalibrateOptions = CalibrateOpti
     pictures, guess = _pictures(frames, options.max_frames)
     if len(pictures) < 3:
         return CameraEstimate.failure(f"{len(pictures)} pictures can be used; at least 3 are needed", len(pictures))
-    with one_blas_thread():
+    with one_library_thread():
         return _calibrated(pictures, guess, options)
 
 

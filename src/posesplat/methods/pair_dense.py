@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -20,7 +19,7 @@ from posesplat.align.refine import refine_near
 from posesplat.gaussians.lifting import LiftOptions, NoSurface, lift
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import inverse_covariance, log, perturbed, pose_errors
-from posesplat.kernels.threads import thread_count
+from posesplat.kernels.threads import side_by_side, thread_count
 from posesplat.render.cpu import CpuRenderer
 
 _OPTIONS = FineOptions(first_scale_m=0.05, renders=5)
@@ -97,12 +96,12 @@ def refined_both_ways(
     rule: AgreementRule = _RULE,
 ) -> tuple[DenseFit | None, DenseFit | None]:
     """As :func:`refined_by_rendering`, A's Gaussians into B and B's into A."""
-    both = thread_count(threads) > 1
     each = max(thread_count(threads) // 2, 1)
-    with ThreadPoolExecutor(2 if both else 1) as pool:
-        towards_b = pool.submit(refined_by_rendering, a, b, b_from_a, options, each, rule)
-        towards_a = pool.submit(refined_by_rendering, b, a, b_from_a.inv(), options, each, rule)
-        forth, back = towards_b.result(), towards_a.result()
+
+    def refined(way: tuple[Frame, Frame, RigidTransform]) -> DenseFit | None:
+        return refined_by_rendering(*way, options, each, rule)
+
+    forth, back = side_by_side(refined, ((a, b, b_from_a), (b, a, b_from_a.inv())), threads)
     if back is not None:
         covariance = inverse_covariance(back.b_from_a, back.covariance)
         back = replace(back, b_from_a=back.b_from_a.inv(), covariance=covariance)

@@ -14,7 +14,7 @@ from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame, UnreadableFrame
 from posesplat.geometry.trajectory import Trajectory
-from posesplat.kernels.threads import one_blas_thread
+from posesplat.kernels.threads import one_library_thread
 from posesplat.methods.track_answer import TrackAids
 from posesplat.methods.track_options import TrackOptions
 from posesplat.methods.track_recorder import Recorder
@@ -130,7 +130,7 @@ class Tracker:
                 f"All frames of a video must have the camera {self._run.camera}; {frame.name!r} has {frame.camera}. "
                 "Split the video where the camera changes."
             )
-        with one_blas_thread():
+        with one_library_thread():
             self._run.add(self._recorder.register(frame), frame)
             if self._causal:
                 self._run.settle()
@@ -141,7 +141,7 @@ class Tracker:
         Where the camera came back to what earlier references saw, all poses are moved to agree with that, also those
         told before.
         """
-        with one_blas_thread():
+        with one_library_thread():
             self._run.finish()
         return self._recorder.trajectory()
 

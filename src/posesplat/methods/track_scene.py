@@ -19,7 +19,7 @@ from posesplat.align.fine import FineOptions, FineQuery, Refinement, converge
 from posesplat.align.least_squares import State
 from posesplat.align.path_prior import smoothed_path
 from posesplat.align.plane_sweep import DenseDepth, SweepOptions, swept_depth
-from posesplat.align.pyramid import QueryLevel, disc_blur_px, image_gradients, softened
+from posesplat.align.pyramid import QueryLevel, disc_blur_px, image_gradients, is_softened_by, softened
 from posesplat.align.tracks import locally_normalised
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.lifting import LiftOptions, smoothed_channels
@@ -27,6 +27,7 @@ from posesplat.geometry import poses
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import Scale
 from posesplat.geometry.frame import Frame
+from posesplat.kernels.threads import side_by_side, thread_count
 from posesplat.methods.mapping import lift_calibrated
 from posesplat.render.held import HeldRenderer
 
@@ -45,6 +46,8 @@ _REFINEMENT = FineOptions(first_channel_scale=0.05, renders=2)
 _AT_THE_LENS = 1e-3
 """Depth of what masks stand for, in units of the scene: it hides everything."""
 _FEWEST_POINTS = 10
+_HOLDING_TOGETHER = 8
+"""Frames that share the views they leave behind."""
 
 
 @dataclass(frozen=True)
@@ -188,9 +191,7 @@ def refined_segment(
     answer = replace(adjusted, gaussians=scene.gaussians, depth=depth, disagreement=disagreement, swept=swept)
     if options.keep == "never":
         return answer.unrefined("not refined: it was not wanted")
-    aligned = [
-        scene.aligned(frame, pose, mask) for frame, pose, mask in zip(frames, adjusted.poses, frame_masks, strict=True)
-    ]
+    aligned = scene.aligned(list(zip(frames, adjusted.poses, frame_masks, strict=True)))
     return _judged(answer, aligned, options)
 
 
@@ -273,7 +274,7 @@ def _swept(
     masks: Sequence[Mask | None],
     options: SceneOptions,
 ) -> DenseDepth:
-    first, *others = (locally_normalised(_image(frame)) for frame in (reference, *frames))
+    first, *others = side_by_side(lambda frame: locally_normalised(_image(frame)), (reference, *frames))
     return swept_depth(
         first,
         others,
@@ -350,19 +351,35 @@ class _Scene:
             parts.append(np.asarray(self._features(image), dtype=np.float32))
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
-    def aligned(self, frame: Frame, start: RigidTransform, mask: Mask | None) -> _Aligned:
-        """The pose of a frame near a start."""
-        (shown,) = softened((self._level(frame),), self._blur_px)
+    def aligned(self, queries: Sequence[tuple[Frame, RigidTransform, Mask | None]]) -> list[_Aligned]:
+        """The pose of each frame near a start."""
+        # As many neighbours share views, whatever the number of threads: it must not change the answer.
+        bounds = range(0, len(queries), _HOLDING_TOGETHER)
+        parts = [queries[start : start + _HOLDING_TOGETHER] for start in bounds]
+        each = max(thread_count(self._threads) // len(parts), 1)
+        first, start, _ = queries[0]
+        self._renderer.planes(first.camera, start)
+
+        def aligned(part: Sequence[tuple[Frame, RigidTransform, Mask | None]]) -> list[_Aligned]:
+            renderer = self._renderer.apart(each)
+            return [self._aligned(renderer, *query) for query in part]
+
+        return [one for part in side_by_side(aligned, parts, self._threads) for one in part]
+
+    def _aligned(self, renderer: HeldRenderer, frame: Frame, start: RigidTransform, mask: Mask | None) -> _Aligned:
+        shown = self._level(frame)
         bare = replace(shown, channels=None, gradients=None)
         hidden = None if mask is None else np.where(mask, np.float32(0.0), np.float32(_AT_THE_LENS))
         query = FineQuery(bare, replace(shown, depth=hidden))
-        found = converge(self._renderer, query, State(start), self._options.refinement, threads=self._threads)
+        found = converge(renderer, query, State(start), self._options.refinement, threads=renderer.threads)
         evidence = measure_agreement(found.view, shown, found.state.cam_from_world, self._options.rule)
         return _Aligned(found, start, None if evidence.refusal else found.covariance())
 
     def _level(self, frame: Frame) -> QueryLevel:
         channels = self._channels(_image(frame))
-        return QueryLevel(frame.camera, None, channels, image_gradients(channels))
+        gradients = None if is_softened_by(self._blur_px) else image_gradients(channels)
+        (level,) = softened((QueryLevel(frame.camera, None, channels, gradients),), self._blur_px)
+        return level
 
 
 @dataclass(frozen=True)

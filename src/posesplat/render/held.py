@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from scipy.spatial.transform import RigidTransform
 
@@ -39,6 +41,12 @@ class HeldRenderer(CpuRenderer):
         if last is None or last.camera != camera or self._moved_px(last, cam_from_world) > self._held_px:
             last = self._last = super().planes(camera, cam_from_world)
         return last
+
+    def apart(self, threads: int | None = None) -> HeldRenderer:
+        """A renderer of the same Gaussians, begun with the same view, that is free to hold another one."""
+        another = copy(self)
+        another.threads = threads
+        return another
 
     @staticmethod
     def _moved_px(view: View, cam_from_world: RigidTransform) -> float:

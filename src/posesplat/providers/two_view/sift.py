@@ -5,7 +5,6 @@ Source: Lowe, Distinctive image features from scale-invariant keypoints, IJCV 20
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from posesplat.align.global_start import match
 from posesplat.align.keypoints import KeypointOptions, Keypoints, detect_in_frame
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.matches import Matches
+from posesplat.kernels.threads import side_by_side
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class SiftMatches:
 
     def matches(self, a: Frame, b: Frame) -> Matches:
         """See :class:`posesplat.providers.two_view.provider.TwoViewProvider`; scores are 1 - descriptor distance."""
-        with ThreadPoolExecutor(2) as pool:
-            first, second = pool.map(self._keypoints, (a, b))
+        first, second = side_by_side(self._keypoints, (a, b))
         of_a, of_b = match(first, second, self.options.ratio)
         similarity = np.einsum("nk,nk->n", first.descriptors[of_a], second.descriptors[of_b])
         return Matches(first.pixels[of_a], second.pixels[of_b], similarity.astype(np.float64))
