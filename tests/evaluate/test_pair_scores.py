@@ -25,9 +25,10 @@ from posesplat.evaluate.protocols.pair_scores import (
     scored,
 )
 from posesplat.geometry.cameras import Camera
-from posesplat.geometry.estimate import PoseEstimate
+from posesplat.geometry.estimate import PoseEstimate, Scale
 from posesplat.geometry.frame import Frame
 
+SENSOR = Scale(True, "depth sensor")
 CAMERA = Camera(40.0, 40.0, 20.0, 15.0, 40, 30)
 
 
@@ -123,14 +124,35 @@ def test_normalised_errors_follow_chi_square() -> None:
     values = []
     for _ in range(400):
         tangent = rng.multivariate_normal(np.zeros(6), covariance)
-        estimate = PoseEstimate(True, "", RigidTransform.from_exp_coords(tangent) * true, covariance)
+        estimate = PoseEstimate(True, "", RigidTransform.from_exp_coords(tangent) * true, covariance, scale=SENSOR)
         values.append(normalised_error(estimate, true))
     assert np.mean(np.array(values) <= chi2.ppf(0.95, 6)) == pytest.approx(0.95, abs=0.035)
     assert np.isnan(normalised_error(guess(1.0), true))
     # An exact estimate of a truth that is 1 degree and 2 cm off: errors of one sigma along two axes.
     off = PoseEstimate(True, "", RigidTransform.from_exp_coords([math.radians(1), 0, 0, 0, 0.02, 0]), np.zeros((6, 6)))
+    off = off.replace(scale=SENSOR)
     assert normalised_error(off, RigidTransform.identity(), (1.0, 0.02)) == pytest.approx(2.0)
     assert normalised_error(off, RigidTransform.identity()) == math.inf
+
+
+def test_without_scale_rotation_and_direction_are_asked_for() -> None:
+    rng = np.random.default_rng(5)
+    true = RigidTransform.from_components([0.3, 0.1, 0.5], Rotation.from_rotvec([0.2, -0.1, 0.4]))
+    unit = RigidTransform.from_components(true.translation / np.linalg.norm(true.translation), true.rotation)
+    root = rng.normal(size=(6, 6)) * 0.01
+    along = np.r_[np.zeros(3), unit.translation]
+    across = np.eye(6) - np.outer(along, along)
+    covariance = across @ root @ root.T @ across
+    values = []
+    for _ in range(400):
+        tangent = rng.multivariate_normal(np.zeros(6), covariance)
+        # Any length will do, and its own variance does not count.
+        found = RigidTransform.from_exp_coords(tangent) * unit
+        scaled = RigidTransform.from_components(7.0 * found.translation, found.rotation)
+        told = covariance + 1e3 * np.outer(along, along)
+        values.append(normalised_error(PoseEstimate(True, "", scaled, told), true))
+    assert np.mean(np.array(values) <= chi2.ppf(0.95, 6)) == pytest.approx(0.95, abs=0.035)
+    assert np.median(values) == pytest.approx(chi2.ppf(0.5, 6), rel=0.15)
 
 
 SCORES = np.array([9.0, 8.0, 7.0, 6.0, 5.0, np.nan])

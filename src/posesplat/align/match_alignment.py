@@ -205,6 +205,18 @@ def match_covariance(matched: MatchedDepths, fit: MatchFit) -> Float[np.ndarray,
     return _ALIKE * small_sample_inflation(effective_regions(split, prior)) * covariance
 
 
+def shift_of_pose(matched: MatchedDepths, others: MatchedDepths, fit: MatchFit) -> Float[np.ndarray, "6"]:
+    """How the pose found would move (left perturbation) were the matches the others, to first order.
+
+    Args:
+        matched: what the pose was found from.
+        others: the same matches at slightly different places.
+        fit: the pose found.
+    """
+    steps = [_step(each, fit.state, _gaps(each, fit.state), fit.cutoff, damping=0.0) for each in (matched, others)]
+    return (steps[1] - steps[0])[:6]
+
+
 def _factors(side: Side, bias: Float[np.ndarray, " k"]) -> Float[np.ndarray, " n"]:
     return np.asarray(side.depths * np.exp(side.basis @ bias))
 

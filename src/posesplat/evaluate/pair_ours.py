@@ -37,7 +37,7 @@ class GivenDepth:
         return DepthMap.of(frame.depth, self.meaning)
 
 
-def posesplat_pair(a: Frame, b: Frame, matches: Matches, measured: bool, dense: bool = True) -> Rated:
+def posesplat_pair(a: Frame, b: Frame, matches: Matches, measured: bool, options: PairOptions = PairOptions()) -> Rated:
     """Ours on given matches; a refused answer is told with its best guess, and its score is the soft inlier count.
 
     Args:
@@ -45,11 +45,11 @@ def posesplat_pair(a: Frame, b: Frame, matches: Matches, measured: bool, dense: 
         b: image B.
         matches: of both.
         measured: whether depth, if any, is a sensor's.
-        dense: whether measured depth may refine the pose by rendering.
+        options: how; matches and depth are given.
     """
     with_depth = a.depth is not None and b.depth is not None
     depth = GivenDepth() if with_depth and not measured else None
-    estimator = PairEstimator(PairOptions(dense=dense), GivenMatches(matches, _MATCHER), depth)
+    estimator = PairEstimator(options, GivenMatches(matches, _MATCHER), depth)
     result = estimator.estimate(a, b)
     estimate, evidence = result.estimate, result.evidence
     accepted = estimate.success

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.calibration_error import calibration_covariance
 from posesplat.align.degenerate_pairs import planar_solutions, without_parallax
 from posesplat.align.match_alignment import (
     MatchFit,
@@ -277,11 +278,14 @@ class _Run:
         fit = self.evidence.fit
         if not self.metric:
             warnings = [*warnings, _SCALE_WARNING]
+        covariance, matched = answer.covariance, self.evidence.matched
+        if fit is not None and matched is not None:
+            covariance = covariance + calibration_covariance(matched, fit, self.options.calibration_error)
         estimate = PoseEstimate(
             True,
             "",
             answer.b_from_a,
-            covariance=answer.covariance,
+            covariance=covariance,
             scale=self.scale,
             inlier_fraction=float("nan") if fit is None else float(np.mean(fit.inliers)),
             overlap=answer.overlap,

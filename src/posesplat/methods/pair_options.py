@@ -40,6 +40,9 @@ class PairOptions:
     """Noise of matches and of depth from one image."""
     start: PairStartOptions = field(default_factory=PairStartOptions)
     """Thresholds of the starts."""
+    calibration_error: float = 5e-4
+    """Standard deviation of each camera's principal point and remaining distortion, as a share of the focal length, and
+    half that of the focal length; 0 for cameras that are known exactly. It enters the covariance alone."""
     refinement: MatchRefineOptions = field(default_factory=MatchRefineOptions)
     """Schedule of the refinement."""
     threads: int | None = None
@@ -51,6 +54,11 @@ class PairOptions:
             raise ValueError(f"PairOptions.starts must name some of {', '.join(STARTS)}; got {self.starts}.")
         if self.min_soft_inliers is not None and self.min_soft_inliers < 0:
             raise ValueError(f"PairOptions.min_soft_inliers must be 0 or more; got {self.min_soft_inliers}.")
+        if not 0 <= self.calibration_error < 0.1:
+            raise ValueError(
+                f"PairOptions.calibration_error must be at least 0 and below 0.1; got {self.calibration_error}. It is "
+                "a share of the focal length: 0.0005 is half a pixel at 1000."
+            )
 
     def noise(self, source: ScaleSource) -> MatchNoise:
         """The noise that goes with a source of depth."""

@@ -39,6 +39,8 @@ class PairCase:
     """Whether the true translation is in metres."""
     truth_error: tuple[float, float] = (0.0, 0.0)
     """Standard deviation of the true pose along each axis, degrees and metres; 0 where it is exact."""
+    exact_cameras: bool = False
+    """Whether the cameras are known exactly, as those that rendered the images are."""
     clean_depths: tuple[Float32[np.ndarray, "height_a width_a"], Float32[np.ndarray, "height_b width_b"]] | None = None
     """Noise-free depth of both, which simulated networks start from; the sensor's when None."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from scipy.spatial.transform import RigidTransform
@@ -21,6 +21,7 @@ from posesplat.evaluate.protocols.reference import denoised
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.matches import Matches
+from posesplat.methods.pair_options import PairOptions
 
 OURS = "posesplat pair"
 MATCHES_ONLY = "posesplat pair, matches only"
@@ -51,6 +52,8 @@ class Question:
     """The same for all contenders."""
     kind: DepthKind
     """What the depth is; a user knows that."""
+    exact_cameras: bool = False
+    """Whether the cameras are known exactly; a user knows that, too."""
 
     @cached_property
     def points(self) -> Answer:
@@ -195,7 +198,10 @@ def _smoothed(frame: Frame) -> Frame:
 
 
 def _pair(question: Question, dense: bool = True) -> Rated:
-    return pair_ours.posesplat_pair(question.a, question.b, question.matches, question.measured, dense)
+    options = PairOptions(dense=dense)
+    if question.exact_cameras:
+        options = replace(options, calibration_error=0.0)
+    return pair_ours.posesplat_pair(question.a, question.b, question.matches, question.measured, options)
 
 
 def _garps(question: Question) -> Rated:

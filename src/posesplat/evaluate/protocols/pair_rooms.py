@@ -163,6 +163,7 @@ def room_case(pair: RoomPair, width: int = 640, draw: int = 0) -> PairCase:
         replace(frames[1], name="b"),
         pair.b_from_a,
         number,
+        exact_cameras=True,
         clean_depths=(depths[0], depths[1]),
     )
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import block_diag
 from scipy.spatial.transform import RigidTransform
+from scipy.stats import chi2
 
 from posesplat.evaluate.metrics import PairedInterval
 from posesplat.evaluate.protocols.pair_cases import PairCase
 from posesplat.geometry.estimate import PoseEstimate
-from posesplat.geometry.poses import pose_errors
+from posesplat.geometry.poses import pose_errors, rescaled
 
 AUC_DEG = (5.0, 10.0, 20.0)
 SUCCESS_DEG = 5.0
@@ -123,7 +125,8 @@ def normalised_error(
 ) -> float:
     """Squared Mahalanobis length of log(estimated * true^-1), chi-square of 6 degrees of freedom when honest.
 
-    NaN without a pose or a covariance, infinite for a covariance that cannot be inverted.
+    An estimate without metric scale is asked for rotation and direction alone; their 5 degrees of freedom are turned
+    into 6 at equal probability. NaN without a pose or a covariance, infinite for a covariance that cannot be inverted.
 
     Args:
         estimate: b_from_a as ``cam_from_world``, with its covariance.
@@ -132,9 +135,17 @@ def normalised_error(
     """
     if estimate.cam_from_world is None or estimate.covariance is None:
         return math.nan
-    error = (estimate.cam_from_world * true.inv()).as_exp_coords()
+    found, asked = estimate.cam_from_world, np.eye(6)
     sigmas = np.repeat([math.radians(truth_error[0]), truth_error[1]], 3)
+    if not estimate.scale.metric:
+        found, true = (
+            rescaled(pose, 1.0 / max(float(np.linalg.norm(pose.translation)), 1e-12)) for pose in (found, true)
+        )
+        across = np.linalg.svd(np.asarray(found.translation)[None])[2][1:]
+        asked = block_diag(np.eye(3), across)
+    error = asked @ (found * true.inv()).as_exp_coords()
     try:
-        return float(error @ np.linalg.solve(estimate.covariance + np.diag(sigmas**2), error))
+        squared = float(error @ np.linalg.solve(asked @ (estimate.covariance + np.diag(sigmas**2)) @ asked.T, error))
     except np.linalg.LinAlgError:
         return math.inf
+    return squared if len(asked) == 6 else float(chi2.isf(chi2.sf(squared, len(asked)), 6))

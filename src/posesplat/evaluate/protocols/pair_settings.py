@@ -95,7 +95,7 @@ class PairBench(Run[PairSettings]):
 
 def _asked(case: PairCase, found: FoundMatches, kind: DepthKind, methods: Sequence[Contender]) -> list[PairTrial]:
     a, b = case.frames(kind)
-    question = Question(a, b, found.matches, kind)
+    question = Question(a, b, found.matches, kind, case.exact_cameras)
     trials = []
     for method in methods:
         if not method.takes(kind):

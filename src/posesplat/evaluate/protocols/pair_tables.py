@@ -37,7 +37,9 @@ FLAG_NOTES = (
 COVERAGE_NOTES = (
     "Answers whose 95 % region of the pose (rotation and translation together) holds the truth, with the 95 % Wilson "
     "interval of that share, among reported answers with a covariance. On real clips the error of the true pose "
-    "(0.3 deg and 3 mm for motion capture, 0.1 deg and 5 mm for the reconstruction of iclaug, each axis) is added.",
+    "(0.3 deg and 3 mm for motion capture, 0.1 deg and 5 mm for the reconstruction of iclaug, each axis) is added. "
+    "Without metric depth the region is that of rotation and direction. Cameras of rendered rooms are exact, and ours "
+    "is told so.",
 )
 _REGION_95 = float(chi2.ppf(0.95, 6))
 
