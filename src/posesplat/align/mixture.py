@@ -23,6 +23,7 @@ from posesplat.kernels.mixture import (
     mixture_affinities,
     mixture_sums,
 )
+from posesplat.kernels.threads import one_library_thread
 
 FIELD_DEVIATIONS = (0.08, 0.05, 0.05, 0.04, 0.04, 0.04)
 """What log-depth fields of predicted depth are expected to be, standard deviations of their terms."""
@@ -220,7 +221,7 @@ class MixturePair:
                 field_b=_lengthened(first.field_b, options.field_terms),
             )
         state, steps = first, 0
-        comparison = _Comparison(self, first, options.sigmas[0])
+        comparison = _Comparison(self)
         for sigma in options.sigmas:
             comparison.blur(sigma)
             for iteration in range(options.iterations):
@@ -234,12 +235,13 @@ class MixturePair:
                 size = max(np.abs(step[:3]).max(), np.abs(step[3:6]).max() / self.median_depth)
                 if size < (options.settled if sigma == options.sigmas[-1] else _COARSELY_SETTLED) * sigma:
                     break
-        return self._judged(first, state, steps)
+        return self._judged(comparison, first, state, steps)
 
     def evaluated(self, state: MixtureState, sigma: float | None = None) -> tuple[MixtureSums, float]:
         """The sums at a state, blurred by ``sigma`` (None = the last level's), and the share of b in a's view."""
-        comparison = _Comparison(self, state, self.options.sigmas[-1] if sigma is None else sigma)
-        return comparison.sums(state), comparison.in_view
+        comparison = _Comparison(self)
+        comparison.blur(self.options.sigmas[-1] if sigma is None else sigma)
+        return comparison.judged(state), comparison.in_view
 
     def stepped(self, sums: MixtureSums, b_from_a: RigidTransform) -> RigidTransform:
         """The pose after a Gauss-Newton step of sums without fields."""
@@ -271,9 +273,9 @@ class MixturePair:
             step *= min(1.0, longest / max(float(np.linalg.norm(step[part])), 1e-12))
         return step * units
 
-    def _judged(self, first: MixtureState, last: MixtureState, steps: int) -> MixtureResult:
-        before, _ = self.evaluated(first)
-        after, in_view = self.evaluated(last)
+    def _judged(self, comparison: _Comparison, first: MixtureState, last: MixtureState, steps: int) -> MixtureResult:
+        before = comparison.judged(first)
+        after, in_view = comparison.judged(last), comparison.in_view
         if after.rows < _LEAST_ROWS:
             return self._refused(after.rows, steps)
         agreement = after.weight / len(after.totals)
@@ -313,17 +315,15 @@ def align_mixtures(
     Source: after GARPS (Li and Campbell, arXiv 2509.13652) and Jian and Vemuri, PAMI 2011; the logarithm, the
     flattening through the annealing and Gauss-Newton are ours.
     """
-    return MixturePair(a, b, options, threads).aligned(start)
+    with one_library_thread():
+        return MixturePair(a, b, options, threads).aligned(start)
 
 
 class _Comparison:
     """The two sets at one level of blur, and who is compared with whom."""
 
-    def __init__(self, pair: MixturePair, state: MixtureState, sigma: float) -> None:
+    def __init__(self, pair: MixturePair) -> None:
         self.pair, self.placed, self.in_view = pair, False, 0.0
-        self._place(state)
-        self.blur(sigma)
-        self.look_up(state)
 
     def blur(self, sigma: float) -> None:
         """Go to a level; the neighbours have to be looked up next."""
@@ -339,6 +339,11 @@ class _Comparison:
         found = pair.look_up(self.a.means_in_cam, self.b.means_in_cam, state.b_from_a, self.sigma)
         self.rows, self.neighbours, self.affinities, self.in_view = found
         self._pack()
+
+    def judged(self, state: MixtureState) -> MixtureSums:
+        """The sums at a state, with its own neighbours."""
+        self.look_up(state)
+        return self.sums(state)
 
     def sums(self, state: MixtureState) -> MixtureSums:
         """Cost, gradient and normal equations at a state near the one at which neighbours were found."""

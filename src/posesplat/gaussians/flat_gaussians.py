@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, UInt8
@@ -14,6 +15,9 @@ from posesplat.gaussians.surface_descriptors import surface_descriptors
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.kernels.plane_fit import fit_planes
+
+_ENOUGH_FOR_AXES = 3000
+"""Features that tell the principal axes of all."""
 
 FIELD_TERMS = 6
 """Terms of a smooth log-depth field: 1, x, y, x^2 - 1/3, x y, y^2 - 1/3, with x and y from -1 to 1 over the image."""
@@ -82,8 +86,14 @@ class FlatGaussians:
         blur = 0.5 * (sigma * self.means_in_cam[:, 2]) ** 2
         wide = self.spreads**2 + blur
         thin = np.minimum(self.thicknesses**2 + flatness**2 * blur, wide)
-        outer = self.normals_in_cam[:, :, None] * self.normals_in_cam[:, None, :]
-        return wide[:, None, None] * np.eye(3) + (thin - wide)[:, None, None] * outer
+        covariances = (thin - wide)[:, None, None] * self._outer
+        axes = np.arange(3)
+        covariances[:, axes, axes] += wide[:, None]
+        return covariances
+
+    @cached_property
+    def _outer(self) -> Float64[np.ndarray, "n 3 3"]:
+        return self.normals_in_cam[:, :, None] * self.normals_in_cam[:, None, :]
 
     def cells(self) -> Int32[np.ndarray, "rows columns"]:
         """The Gaussian of each cell of the image, -1 = none."""
@@ -227,9 +237,10 @@ def joint_features(
             "Use one source of features for both frames."
         )
     both = np.concatenate([a.features, b.features])
-    both = both - both.mean(axis=0)
+    both -= both.mean(axis=0)
     if both.shape[1] > channels:
-        _, axes = np.linalg.eigh((both.T @ both).astype(np.float64))
+        some = both[:: max(len(both) // _ENOUGH_FOR_AXES, 1)]
+        _, axes = np.linalg.eigh((some.T @ some).astype(np.float64))
         both = both @ axes[:, -channels:].astype(np.float32)
     both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
     return both[: len(a)], both[len(a) :]
