@@ -9,12 +9,13 @@ from scipy.spatial.transform import RigidTransform
 
 from align.paired_points import B_FROM_A, CAMERA_A, CAMERA_B, seen_twice
 from posesplat.align.match_alignment import (
+    MatchFit,
     MatchRefineOptions,
     MatchState,
     adapted,
     fit_at,
-    match_covariance,
     match_regions,
+    match_spread,
     refine_matches,
 )
 from posesplat.align.matched_depths import MatchedDepths, MatchNoise, depth_at
@@ -25,6 +26,11 @@ START = perturbed(B_FROM_A, np.array([0.03, -0.02, 0.02, 0.05, 0.04, -0.05]))
 CHI2_95 = 12.592
 """Of 6 degrees of freedom."""
 LEARNED = MatchNoise(1.0, 0.05, 0.0, bias_terms=6)
+
+
+def spread_covariance(matched: MatchedDepths, fit: MatchFit) -> np.ndarray | None:
+    spread = match_spread(matched, fit)
+    return None if spread is None else spread.covariance
 
 
 def full_gaps(matched: MatchedDepths, state: MatchState) -> np.ndarray:
@@ -157,7 +163,7 @@ def test_covariance_holds_the_truth(known: tuple[float, float]) -> None:
     for seed in range(30):
         matched = seen_twice(150, 0.5, 0.01, noise=noise, seed=seed, known=known)
         fit = refine_matches(matched, B_FROM_A, MatchRefineOptions(cutoffs=(9.0,), iterations=5))
-        covariance = match_covariance(matched, fit)
+        covariance = spread_covariance(matched, fit)
         assert covariance is not None
         error = log(B_FROM_A * fit.state.b_from_a.inv())
         inside.append(error @ np.linalg.solve(covariance, error) < CHI2_95)
@@ -171,7 +177,7 @@ def test_covariance_is_no_larger_than_needed() -> None:
     for seed in range(30):
         matched = seen_twice(300, 0.5, 0.01, noise=noise, seed=seed)
         fit = refine_matches(matched, B_FROM_A, MatchRefineOptions(cutoffs=(9.0,), iterations=5))
-        covariance = match_covariance(matched, fit)
+        covariance = spread_covariance(matched, fit)
         assert covariance is not None
         error = log(B_FROM_A * fit.state.b_from_a.inv())
         inside.append(4.0 * error @ np.linalg.solve(covariance, error) < CHI2_95)
@@ -181,7 +187,7 @@ def test_covariance_is_no_larger_than_needed() -> None:
 
 def test_learned_scale_enters_the_covariance() -> None:
     matched = seen_twice(300, 0.5, 0.02, noise=LEARNED)
-    covariance = match_covariance(matched, refine_matches(matched, START))
+    covariance = spread_covariance(matched, refine_matches(matched, START))
     assert covariance is not None
     along = B_FROM_A.translation / np.linalg.norm(B_FROM_A.translation)
     # 8 % of each map's scale, split between two maps that are independent.
@@ -193,7 +199,7 @@ def test_learned_scale_enters_the_covariance() -> None:
 def test_covariance_without_depth_leaves_the_length_alone() -> None:
     matched = seen_twice(200, 0.5, known=(0.0, 0.0))
     fit = refine_matches(matched, START)
-    covariance = match_covariance(matched, fit)
+    covariance = spread_covariance(matched, fit)
     assert covariance is not None
     assert np.linalg.norm(fit.state.b_from_a.translation) == pytest.approx(1.0)
     values, vectors = np.linalg.eigh(covariance[3:, 3:])
@@ -205,7 +211,7 @@ def test_covariance_of_the_inverse_is_that_of_swapped_images() -> None:
     matched = seen_twice(400, 0.5, 0.01)
     there = refine_matches(matched, START)
     back = refine_matches(matched.swapped(), START.inv())
-    one, other = match_covariance(matched, there), match_covariance(matched.swapped(), back)
+    one, other = spread_covariance(matched, there), spread_covariance(matched.swapped(), back)
     assert one is not None
     assert other is not None
     # Cells are those of the first image, so the two differ as two samples do.

@@ -192,17 +192,32 @@ def match_regions(matched: MatchedDepths, fit: MatchFit) -> tuple[Regions, Float
     return split, _prior(matched, fit.state)
 
 
-def match_covariance(matched: MatchedDepths, fit: MatchFit) -> Float[np.ndarray, "6 6"] | None:
-    """Covariance of b_from_a (left perturbation; rad, metres): a jackknife over cells of image A.
+@dataclass(frozen=True)
+class MatchSpread:
+    """How far the pose of a fit may be off: b_from_a's left perturbation, rad and metres."""
+
+    typical: Float[np.ndarray, "6 6"]
+    """Covariance as it was estimated."""
+    inflation: float
+    """Factor by which the covariance grows for having been estimated from few cells."""
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "6 6"]:
+        """Covariance whose 95 % ellipsoid holds the truth as often."""
+        return self.inflation * self.typical
+
+
+def match_spread(matched: MatchedDepths, fit: MatchFit) -> MatchSpread | None:
+    """How far the pose may be off: a jackknife over cells of image A.
 
     What is known beforehand, as the scale of learned depth, enters with its own variance. None when the pose is not
-    determined. Few cells tell their scatter badly, which the 95 % ellipsoid allows for.
+    determined.
     """
     split, prior = match_regions(matched, fit)
     covariance = jackknife(split, prior)
     if covariance is None:
         return None
-    return _ALIKE * small_sample_inflation(effective_regions(split, prior)) * covariance
+    return MatchSpread(_ALIKE * covariance, small_sample_inflation(effective_regions(split, prior)))
 
 
 def shift_of_pose(matched: MatchedDepths, others: MatchedDepths, fit: MatchFit) -> Float[np.ndarray, "6"]:

@@ -16,7 +16,7 @@ from posesplat.align.match_alignment import (
     MatchState,
     adapted,
     fit_at,
-    match_covariance,
+    match_spread,
     refine_matches,
 )
 from posesplat.align.matched_depths import MatchedDepths
@@ -126,6 +126,8 @@ class _Answer:
     covariance: Float[np.ndarray, "6 6"]
     source: str
     overlap: float = float("nan")
+    inflation: float = 1.0
+    """By which the covariance was enlarged for having been estimated from few cells."""
 
 
 class PairEstimator:
@@ -238,11 +240,11 @@ class _Run:
         warnings, reason = self._ambiguity(matched, finer, fit, hypotheses)
         if reason:
             return self._refused(reason)
-        covariance = match_covariance(finer, fit_at(finer, state, best.fit.cutoff))
+        spread = match_spread(finer, fit_at(finer, state, best.fit.cutoff))
         self._lap("refinement")
-        if covariance is None:
+        if spread is None:
             return self._refused("The pose is not determined: the matches lie too close together.")
-        answer = _Answer(state.b_from_a, covariance, best.source)
+        answer = _Answer(state.b_from_a, spread.covariance, best.source, inflation=spread.inflation)
         if self.options.dense and self.measured:
             answer = self._rendered(matched, state, answer)
             self._lap("dense")
@@ -251,7 +253,7 @@ class _Run:
                     f"Rendering confirms the pose of the matches {len(self.evidence.dense)} of 2 ways, and the "
                     f"{fit.soft_inliers:.1f} that agree do not by themselves: the scene may repeat itself. {BRIDGE}"
                 )
-        reason = undetermined(answer.b_from_a, answer.covariance, matched.median_depth)
+        reason = undetermined(answer.b_from_a, answer.covariance / answer.inflation, matched.median_depth)
         return self._refused(reason) if reason else self._answered(answer, warnings)
 
     def _rendered(self, matched: MatchedDepths, state: MatchState, answer: _Answer) -> _Answer:

@@ -12,8 +12,8 @@ from posesplat.align.pair_starts import lengths_by_depth
 
 _UNIT_RATIO = 3.0
 """Ratio of the two images' depths, for the same points, that is no mistake of a sensor or network but of a unit."""
-_LARGEST_TURN_DEG = 3.0
-_LARGEST_SHIFT = 0.2
+_LARGEST_TURN_DEG = 2.0
+_LARGEST_SHIFT = 0.15
 """Standard deviations of an answer: degrees, and a share of its translation (or 5 % of the median depth)."""
 _FEWEST_FOR_UNITS = 20
 """Matches near their epipolar lines from which the units of depth are judged."""
@@ -44,7 +44,13 @@ def unlike_depths(matched: MatchedDepths, starts: dict[str, RigidTransform]) -> 
 
 
 def undetermined(b_from_a: RigidTransform, covariance: Float[np.ndarray, "6 6"], median_depth: float) -> str:
-    """Why a pose is too weakly determined to be used; empty when it is determined."""
+    """Why a pose is too weakly determined to be used; empty when it is determined.
+
+    Args:
+        b_from_a: the pose.
+        covariance: as it was estimated, without what it grows by for having been estimated from little.
+        median_depth: of the scene.
+    """
     turn = float(np.degrees(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])))
     shift = float(np.sqrt(np.linalg.eigvalsh(covariance[3:, 3:])[-1]))
     length = float(np.linalg.norm(b_from_a.translation))
