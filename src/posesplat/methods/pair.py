@@ -28,7 +28,7 @@ from posesplat.geometry.matches import Matches
 from posesplat.geometry.poses import pose_errors
 from posesplat.methods.pair_dense import DenseFit, fused, refined_both_ways, searched_by_rendering
 from posesplat.methods.pair_options import PairOptions
-from posesplat.methods.pair_refusals import BRIDGE, undetermined, unlike_depths
+from posesplat.methods.pair_refusals import BRIDGE, repeating, undetermined, unlike_depths
 from posesplat.methods.pair_search import mixture_poses
 from posesplat.providers.depth.open import open_depth
 from posesplat.providers.depth.provider import DepthProvider
@@ -253,7 +253,9 @@ class _Run:
                     f"Rendering confirms the pose of the matches {len(self.evidence.dense)} of 2 ways, and the "
                     f"{fit.soft_inliers:.1f} that agree do not by themselves: the scene may repeat itself. {BRIDGE}"
                 )
-        reason = undetermined(answer.b_from_a, answer.covariance / answer.inflation, matched.median_depth)
+        share = float(np.mean(self.evidence.inliers))
+        reason = repeating(self.a, self.b, share, self.evidence.dense)
+        reason = reason or undetermined(answer.b_from_a, answer.covariance / answer.inflation, matched.median_depth)
         return self._refused(reason) if reason else self._answered(answer, warnings)
 
     def _rendered(self, matched: MatchedDepths, state: MatchState, answer: _Answer) -> _Answer:
@@ -315,7 +317,8 @@ class _Run:
             fit = fit_at(matched, replace(fit.state, b_from_a=best.b_from_a), fit.cutoff)
         self.evidence = replace(self.evidence, dense=found, fit=fit)
         depth = np.asarray(self.depths.a)
-        reason = undetermined(best.b_from_a, best.covariance, float(np.median(depth[depth > 0])))
+        reason = repeating(self.a, self.b, 0.0, found)
+        reason = reason or undetermined(best.b_from_a, best.covariance, float(np.median(depth[depth > 0])))
         if reason:
             return self._refused(reason)
         answer = _Answer(best.b_from_a, best.covariance, "mixture overlap, rendering", best.overlap)

@@ -27,6 +27,8 @@ _WIDE = FineOptions(first_scale_m=0.2, renders=5)
 _STRICT = AgreementRule(min_inlier_fraction=0.8, min_overlap=0.2, min_joint_correlation=0.5)
 _SAME = (0.02, 0.5)
 """Metres and degrees within which both ways must agree where nothing else confirms a pose."""
+_SHARED = 0.75
+"""Of the covariance that both ways would have did they share all of their noise; of synthetic rooms."""
 _APART, _NOISE_APART = 2.0, 1.6
 """Growth of the variance with the squared distance of both ways, from where on. With nothing but noise that is 0.2 to
 1.6, since they share it; on a Kinect that turns fast it is 5 to 30."""
@@ -153,8 +155,8 @@ def _reduced(frame: Frame) -> tuple[Frame, int]:
 def fused(fits: Sequence[DenseFit]) -> DenseFit:
     """One pose of several of the same two images, weighted by their information.
 
-    They share the noise of both images, so together they are no surer than the better ones are: the information is
-    averaged, not added (covariance intersection). Where two of them lie farther apart than their covariances let
+    They share most of the noise of both images, so together they are hardly surer than the better ones are: the
+    information is averaged, not added (covariance intersection), but for a factor that was measured. Where two of them lie farther apart than their covariances let
     expect, the images err in ways that these do not know, such as rows and depth of another moment, and the covariance
     grows with the square of that distance.
 
@@ -171,7 +173,7 @@ def fused(fits: Sequence[DenseFit]) -> DenseFit:
     apart = max((_distance(first, second) for first, second in combinations(fits, 2)), default=0.0)
     return DenseFit(
         perturbed(base, np.linalg.solve(total, moment)),
-        np.linalg.inv(total) * len(fits) * (1.0 + _APART * max(0.0, apart - _NOISE_APART)),
+        np.linalg.inv(total) * max(_SHARED * len(fits), 1.0) * (1.0 + _APART * max(0.0, apart - _NOISE_APART)),
         float(np.mean([fit.overlap for fit in fits])),
         float(np.mean([fit.inlier_fraction for fit in fits])),
     )

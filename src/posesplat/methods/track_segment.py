@@ -13,11 +13,12 @@ from posesplat.align.reference_noise import NoisyReference, covariances, with_no
 from posesplat.align.rolling_shutter import FrameClock
 from posesplat.align.rolling_shutter_search import unrolled_motion
 from posesplat.align.sightings import Sightings
-from posesplat.align.small_motion import SmallMotion, rotation_only
-from posesplat.align.small_motion_search import FoundMotion, SearchOptions, searched_motion
+from posesplat.align.small_motion import SmallMotion, adjusted, robust_cost, robust_scale, rotation_only
+from posesplat.align.small_motion_search import FoundMotion, SearchOptions, reversed_depth, searched_motion
 from posesplat.align.small_motion_trust import Evidence, evidence, rotation_covariances
 from posesplat.align.tracks import Tracks
 from posesplat.geometry.cameras import Camera
+from posesplat.geometry.poses import log
 
 Verdict = Literal["motion", "rotation", "broken"]
 """motion = rotation and translation, rotation = translation unobservable, broken = neither may be believed."""
@@ -55,10 +56,10 @@ class TrustRule:
     """Factor on the variances, so that they hold the errors measured."""
     weak_inflation: float = 60.0
     """The same for weak or less reliable translations."""
+    ruled_out: float = 100.0
+    """A depth-reversed twin whose cost is higher by so many sightings that disagree wholly is not the answer."""
     two_motions: float = 0.45
     """From this share of the image on, things that move together by themselves may as well be the scene."""
-    unlike: float = 1.08
-    """Parts of the image move unlike each other when one fits this many times better by itself."""
     rotation_inflation: float = 40.0
     """The same for rotations without translation, whose covariance knows of independent errors only."""
 
@@ -127,13 +128,17 @@ def solved_segment(
     proof = evidence(found.motion, found.sightings)
     parallax_px = camera.fx * float(np.linalg.norm(found.motion.translations, axis=1).max())
     verdict, warnings = judged(proof, parallax_px, int(solved.sum()), rule)
-    warnings += () if verdict == "broken" else _doubts(found, rule)
+    warnings += () if verdict == "broken" else _doubts(found, rule, search)
     inverse_depths = np.full(len(tracks.reference), np.nan)
     spread, refined = None, NoisyReference(found.motion, np.zeros((2, len(found.motion.inverse_depths))))
     if verdict == "motion":
-        refined = with_noisy_reference(found.motion, found.sightings)
         weak = proof.signal_to_noise < rule.weak_signal_to_noise or not proof.repeatability >= rule.reliable
+        motion, twin = _either_way(found, rule) if weak else (found.motion, None)
+        refined = with_noisy_reference(motion, found.sightings)
         spread = covariances(refined, found.sightings, rule.weak_inflation if weak else rule.inflation)
+        if spread is not None and twin is not None:
+            spread = spread + _half_squares(refined.motion, twin)
+            warnings += ("near and far may be exchanged, and the translation opposite: that fits almost as well",)
         if spread is None:
             verdict, warnings = "broken", ("no motion fits: the points do not determine one",)
     if spread is None:
@@ -144,6 +149,23 @@ def solved_segment(
     seen = found.sightings.seen.sum(axis=1) / len(tracks.reference)
     warnings += () if rolling is None else (rolling,)
     return SegmentMotion(poses, covariance, solved, seen, inverse_depths, verdict, proof, warnings, readout)
+
+
+def _either_way(found: FoundMotion, rule: TrustRule) -> tuple[SmallMotion, SmallMotion | None]:
+    """The motion or its depth-reversed twin, whichever fits better, and the other one where it is not ruled out."""
+    motion, sightings = found.motion, found.sightings
+    twin = adjusted(sightings, reversed_depth(motion), "geman-mcclure", max_iterations=40)
+    lengths = [one.lengths(sightings) for one in (motion, twin)]
+    scale = robust_scale(lengths[0], sightings.seen)
+    costs = [robust_cost(one, "geman-mcclure", scale) / scale**2 for one in lengths]
+    better, other = (motion, twin) if costs[0] <= costs[1] else (twin, motion)
+    return better, other if abs(costs[1] - costs[0]) < rule.ruled_out else None
+
+
+def _half_squares(motion: SmallMotion, other: SmallMotion) -> Float[np.ndarray, "frames 6 6"]:
+    """What a chance of one half for other poses adds to the covariance of these."""
+    apart = np.array([log(pose) for pose in other.cam_from_reference() * motion.cam_from_reference().inv()])
+    return 0.5 * apart[:, :, None] * apart[:, None, :]
 
 
 def _continued(
@@ -184,11 +206,11 @@ def judged(proof: Evidence, parallax_px: float, frames: int, rule: TrustRule) ->
     return "motion", ()
 
 
-def _doubts(found: FoundMotion, rule: TrustRule) -> tuple[str, ...]:
+def _doubts(found: FoundMotion, rule: TrustRule, search: SearchOptions) -> tuple[str, ...]:
     """Warnings about parts of the image that move by themselves."""
     if found.other_share >= rule.two_motions:
         return (f"two motions: {100 * found.other_share:.0f} % of the image follows another one",)
-    if found.unlike > rule.unlike:
+    if found.unlike > search.unlike:
         told = f"a part of the image fits {found.unlike:.2f} times better by itself"
         return (f"not one rigid motion: {told}; a rolling shutter, or something moves",)
     return ()

@@ -148,7 +148,8 @@ def coverage(trajectory: Trajectory, true: RigidTransform) -> float:
     seen = ~np.array(unknown)
     scale = float(np.sum((relative.translation * truth.translation)[seen])) / size if size > _STILL_M**2 else 0.0
     metric = all(trajectory[index].scale.metric for index in posed)
-    scale = 1.0 if metric else scale
+    # A unit of length is positive: of a path that runs the wrong way round, the covariance must know that it may.
+    scale = 1.0 if metric else abs(scale)
     expected = RigidTransform.from_components(scale * truth.translation, truth.rotation)
     gaps = (relative * expected.inv()).as_exp_coords()
     held = []
