@@ -292,15 +292,16 @@ def test_answers_repeat(measured: tuple[Frame, Frame], answer: PairResult) -> No
     assert np.array_equal(first.cam_from_world.as_matrix(), second.cam_from_world.as_matrix())
 
 
-def test_fusing_weighs_by_information_and_adds_no_certainty() -> None:
+def test_fusing_weighs_by_information_and_adds_little_certainty() -> None:
     sure, unsure = np.diag([1e-8] * 6), np.diag([9e-8] * 6)
     shift = np.array([0.0, 0.0, 0.0, 0.0002, 0.0, 0.0])
     one = DenseFit(RigidTransform.identity(), sure, 0.5, 0.9)
     other = DenseFit(perturbed(RigidTransform.identity(), shift), unsure, 0.7, 0.7)
     both = fused([one, other])
     assert log(both.b_from_a) == pytest.approx(0.1 * shift, abs=1e-9)
-    assert np.diag(both.covariance) == pytest.approx(np.full(6, 1.8e-8))
-    assert fused([one, one]).covariance == pytest.approx(sure)
+    assert np.diag(both.covariance) == pytest.approx(np.full(6, 0.75 * 1.8e-8))
+    assert fused([one, one]).covariance == pytest.approx(0.75 * sure)
+    assert fused([one]).covariance == pytest.approx(sure)
     # Ten times as far apart as they may be: the covariance holds both.
     apart = replace(other, b_from_a=perturbed(RigidTransform.identity(), 10 * shift))
     assert fused([one, apart]).covariance[3, 3] > (5 * shift[3]) ** 2
