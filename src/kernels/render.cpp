@@ -4,21 +4,58 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+
+#if defined(POSESPLAT_X86)
+#include <cpuid.h>
+#endif
 
 #include "pool.h"
 
 namespace posesplat {
 
+#if defined(POSESPLAT_X86)
+namespace {
+
+struct CpuRegisters {
+  unsigned a, b, c, d;
+};
+
+CpuRegisters cpuid(unsigned leaf) {
+  CpuRegisters r{0, 0, 0, 0};
+  __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);
+  return r;
+}
+
+// The registers that the operating system saves at a task switch; only called where the processor says it can.
+unsigned saved_registers() {
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+// Asked for by hand: __builtin_cpu_supports needs a run-time library that clang-cl does not link.
+bool has_all(unsigned reg, std::initializer_list<int> bits) {
+  return std::all_of(bits.begin(), bits.end(), [reg](int bit) { return reg >> bit & 1; });
+}
+
+constexpr unsigned kYmmSaved = 0x06, kZmmSaved = 0xe6;
+
+}  // namespace
+#endif
+
 std::vector<const Kernels*> available_kernels() {
   std::vector<const Kernels*> found{&kernels_baseline()};
 #if defined(POSESPLAT_X86)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-    found.push_back(&kernels_v3());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+  const CpuRegisters basic = cpuid(1), extended = cpuid(7), more = cpuid(0x80000001);
+  // x86-64-v3: FMA, MOVBE, F16C, OSXSAVE, AVX; BMI1, AVX2, BMI2; LZCNT.
+  const bool v3 = has_all(basic.c, {12, 22, 27, 28, 29}) && has_all(extended.b, {3, 5, 8}) && has_all(more.c, {5}) &&
+                  (saved_registers() & kYmmSaved) == kYmmSaved;
+  if (v3) found.push_back(&kernels_v3());
+  // x86-64-v4: AVX-512 F, DQ, CD, BW, VL.
+  if (v3 && has_all(extended.b, {16, 17, 28, 30, 31}) && (saved_registers() & kZmmSaved) == kZmmSaved)
     found.push_back(&kernels_v4());
 #endif
   return found;

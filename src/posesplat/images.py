@@ -214,9 +214,8 @@ def _natural_key(text: str) -> list[tuple[int, str]]:
 
 def _whole_image_file(path: Path) -> UInt8[np.ndarray, " n"]:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected an image file at {path}; there is none. Check the path or the list of frames."
-        )
+        found = "it is a folder: name a file in it" if path.is_dir() else "there is none. Check the path"
+        raise FileNotFoundError(f"Expected an image file at {path}; {found}.")
     data = path.read_bytes()
     if not data or not _is_complete(data):
         raise _unreadable(path)
@@ -261,8 +260,15 @@ def _decoded_depth(path: Path) -> np.ndarray:
         return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(
-            f"Expected a NumPy array of depths in {path}; it cannot be read ({error}). Save it again with numpy.save."
+            f"Expected a NumPy array of depths in {path}; {_no_array(path, error)}. Save it again with numpy.save."
         ) from error
+
+
+def _no_array(path: Path, error: Exception) -> str:
+    """What is wrong with a .npy file; NumPy takes everything it does not know for a pickle."""
+    with path.open("rb") as file:
+        begins = file.read(6)
+    return f"it cannot be read ({error})" if begins == b"\x93NUMPY" else "it does not begin as such a file does"
 
 
 def _check_plausible(path: Path, depth: Float32[np.ndarray, "height width"], units: DepthUnits) -> None:
@@ -275,6 +281,6 @@ def _check_plausible(path: Path, depth: Float32[np.ndarray, "height width"], uni
         guess = "it looks like millimetres read as metres" if median > high else "it looks divided by too much"
         raise ValueError(
             f"Depth map {path} must have a median between {low} and {high} m; got {median:.4g} m: {guess} "
-            f"(depth_scale {units.scale:g}). Pass the depth_scale of these files (1000 for millimetres, 5000 for TUM), "
-            "or plausible_depth_m=None if the scene really is that size."
+            f"(depth_scale {units.scale:g}). Pass the depth_scale (--depth-scale) of these files, 1000 for "
+            "millimetres, 5000 for TUM, or plausible_depth_m=None (--any-depth) if the scene really is that size."
         )

@@ -49,7 +49,7 @@ def test_missing_data_and_bad_sizes(tmp_path: Path, capsys: pytest.CaptureFixtur
     rows = json.loads(capsys.readouterr().out)["tables"][0]["rows"]
     assert {row["skipped"] for row in rows} >= {"tum_fr1_desk9", "euroc_v101_micro", "still windows"}
     assert main(["bench", "track", "--clips", "0"]) == ExitStatus.BAD_INPUT
-    assert "clips of at least 1" in capsys.readouterr().err
+    assert "--clips must be at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_what_cannot_be_posed_has_exit_status_4(
         (("--inbetween", "nowhere"), "--inbetween must be one of"),
         (("--estimator", "magic"), "--estimator must be one of"),
         (("--inbetween", "luma"), "--image-urls"),
-        (("--images", "2"), "images of at least 3"),
+        (("--images", "2"), "--images must be at least 3"),
     ],
 )
 def test_bad_input_is_told_in_one_line(

@@ -126,7 +126,7 @@ def test_the_status_of_a_command_is_passed_on(fake: None, mood: str, status: int
     ("mood", "line"),
     [
         ("value", "posesplat: error: depth must be in metres; got millimetres\n"),
-        ("file", "posesplat: error: /nowhere/map.ply: No such file or directory\n"),
+        ("file", "posesplat: error: /nowhere/map.ply: No such file or directory. Check the path.\n"),
         ("folder", "posesplat: error: frames: no images in this folder\n"),
     ],
 )

@@ -205,7 +205,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
         ([str(bare)], "found none"),
         ([], ""),
         ([str(pictures), "--export", "nonsense"], "nonsense"),
-        ([str(pictures), "--max-points", "0"], "CornerOptions needs"),
+        ([str(pictures), "--max-points", "0"], "--max-points must be at least 1"),
         ([str(pictures / "frame0.png"), "--camera", "1,2"], "Expected a camera"),
     ):
         assert main(["track", *arguments, "--out", str(out)]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from posesplat.cli.main import main
+from posesplat.learned.training import WholeCheckpoints
 from posesplat.learned.weights import load_network
 
 
@@ -38,6 +40,23 @@ def test_a_folder_of_images_without_poses_becomes_weights(pictures: Path, tmp_pa
     assert not torch.equal(first.match_embed.weight, second.match_embed.weight)
 
 
+def test_an_interrupted_training_goes_on_later(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["train", str(pictures), "--out", str(out), "--width", "32", "--height", "32", "--batch", "1"]
+    command += ["--workers", "0", "--evaluate", "0", "--max-context", "2", "--steps", "1000"]
+    listening = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(
+        WholeCheckpoints, "on_train_batch_end", lambda *_: signal.raise_signal(signal.SIGINT), raising=True
+    )
+    assert main(command) == 130
+    assert f"interrupted; {out / 'last.ckpt'} holds what was trained; --resume goes on" in capsys.readouterr().err
+    assert torch.load(out / "last.ckpt", map_location="cpu", weights_only=True)["global_step"] == 1
+    assert signal.getsignal(signal.SIGINT) is listening
+    assert not list(out.rglob(".*"))
+
+
 def test_what_cannot_be_trained_is_refused(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     assert main(["train", str(pictures), "--out", out, "--width", "30"]) != 0
@@ -45,4 +64,4 @@ def test_what_cannot_be_trained_is_refused(pictures: Path, tmp_path: Path, capsy
     assert main(["train", str(pictures), "--out", out, "--resume"]) != 0
     assert "Leave --resume out" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none"), "--out", out]) != 0
-    assert "No such folder of training data" in capsys.readouterr().err
+    assert "Expected a folder of training data" in capsys.readouterr().err

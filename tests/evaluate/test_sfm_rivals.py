@@ -78,7 +78,7 @@ def test_a_process_that_dies_is_a_failure_of_all_frames(monkeypatch: pytest.Monk
 def test_without_pycolmap_the_contender_refuses(monkeypatch: pytest.MonkeyPatch, wide: TrackClip) -> None:
     monkeypatch.setattr(colmap_run, "find_spec", lambda _: None)
     one = contenders(1, [PYCOLMAP])[0]
-    assert "pip install posesplat[sfm]" in answer(one, wide).remark
+    assert "pip install 'posesplat[sfm]'" in answer(one, wide).remark
     with pytest.raises(ValueError, match="must be one of"):
         SfmRival().solve("magic", wide.frames)
 

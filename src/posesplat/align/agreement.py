@@ -61,7 +61,9 @@ def measure_agreement(view: View, query: QueryLevel, pose: RigidTransform, rule:
         fraction, needed, what = _correlation(rendered, seen), rule.min_correlation, "grey values"
     overlap = len(agree) / observed if observed else 0.0
     refusal = ""
-    if overlap < rule.min_overlap:
+    if observed == 0:
+        refusal = "The frame has no measured depth: its depth map is empty."
+    elif overlap < rule.min_overlap:
         refusal = (
             f"The map covers {100 * overlap:.0f} % of the frame at the refined pose; "
             f"{100 * rule.min_overlap:.0f} % are needed."

@@ -218,9 +218,11 @@ class Options:
 
 def run(options: Options) -> int:
     """Run a benchmark and print it; an interrupted one prints what it has and exits as interrupted."""
+    from posesplat.cli.limits import check_folders
     from posesplat.evaluate.protocols.report import Report
 
     bench = options.bench
+    check_folders(bench.out, getattr(bench, "data", None))
     asked = {key: _plain(value) for key, value in vars(bench).items() if key not in ("out", "json")}
     name, threads = _named(bench)
     report = Report(name, asked, threads)

@@ -83,7 +83,7 @@ def run(options: Options) -> int:
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
-    check_output_folder(options.out)
+    check_output_folder(options.out, exports)
     record = RunRecord.begin("bridge", options, options.seed)
     paths = (options.a, options.b)
     images = TwoImages.open(paths, options.reading, options.camera_b, matcher="sift", seed=options.seed)

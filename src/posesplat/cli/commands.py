@@ -36,5 +36,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("posesplat.cli.train", "Train the feed-forward network on rooms, videos or photos without poses."),
     "weights": Command("posesplat.cli.weights", "List, fetch and find the weights of networks."),
     "bench": Command("posesplat.cli.bench", "Measure localisation and the kernels, with rivals in the same run."),
+    "doctor": Command("posesplat.cli.doctor", "Say what is installed, what is missing, and how to get it."),
+    "completion": Command("posesplat.cli.completion", "Print what makes a shell complete commands and options."),
     "evaluate": Command("posesplat.cli.evaluate", "Judge an estimated trajectory by the true one: ATE, RPE, speed."),
 }

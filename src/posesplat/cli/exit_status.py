@@ -10,6 +10,8 @@ class ExitStatus(IntEnum):
 
     ALL_POSED = 0
     """Every frame has a pose."""
+    NOT_SOUND = 1
+    """posesplat doctor found something broken that posesplat cannot do without."""
     BAD_INPUT = 2
     """The command line or an input file is wrong; one line on stderr says what and why."""
     SOME_NOT_POSED = 3
@@ -17,7 +19,7 @@ class ExitStatus(IntEnum):
     NONE_POSED = 4
     """No frame has a pose."""
     INTERRUPTED = 130
-    """Stopped by Ctrl-C."""
+    """Stopped by Ctrl-C, or by the end of the terminal or of the time in a batch queue."""
     READER_LEFT = 141
     """Whoever read the output closed it early."""
 

@@ -37,7 +37,15 @@ class FrameOptions:
 
     def __post_init__(self) -> None:
         if self.every < 1 or (self.count is not None and self.count < 1):
-            raise ValueError(f"--every and --count must be at least 1; got {self.every} and {self.count}.")
+            raise ValueError(
+                f"--every and --count must be at least 1; got {self.every} and {self.count}. Leave them out for all "
+                "frames."
+            )
+        if self.depth_scale is not None and not 0 < self.depth_scale < float("inf"):
+            raise ValueError(
+                f"--depth-scale must be a positive number (stored value / depth scale = metres); got "
+                f"{self.depth_scale}. Use 1000 for millimetres, 5000 for the TUM benchmark."
+            )
 
     def _plausible_m(self) -> tuple[float, float] | None:
         return None if self.any_depth else (0.01, 50.0)

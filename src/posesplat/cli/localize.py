@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _START_RULES = ("previous", "velocity", "none")
+_STARTS = {
+    "FILE": "poses of the frames, in any trajectory format",
+    "previous": "the last pose",
+    "velocity": "the last motion continued",
+    "none": "no start",
+}
 
 
 @dataclass(frozen=True)
@@ -78,15 +84,18 @@ def run(options: Options) -> int:
     from posesplat.gaussians.splat_map import SplatMap
     from posesplat.io.frame_poses import read_frame_poses, true_poses
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.providers.specs import unknown_spec
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
-    check_output_folder(options.out)
+    check_output_folder(options.out, exports)
     record = RunRecord.begin("localize", options, options.seed, options.threads)
     scene = SplatMap.load(options.map, metric=not options.unknown_scale)
     frames = options.reading.open(options.frames)
     starts: Any = options.start
     if starts not in _START_RULES:
+        if not Path(starts).exists():
+            raise unknown_spec("--start", starts, _STARTS)
         starts = read_frame_poses(options.start, frames)
     true = true_poses(options.ground_truth, frames)
 

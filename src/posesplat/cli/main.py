@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ _GLOBAL_FLAGS = {"-v": "verbose", "--verbose": "verbose", "--debug": "debug"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``posesplat`` with ``argv`` (``sys.argv[1:]`` by default) and return its exit status."""
+    if argv is None:
+        _end_as_interruption()
     arguments, flags = _without_global_flags(list(sys.argv[1:] if argv is None else argv))
     debug = "debug" in flags or os.environ.get("POSESPLAT_DEBUG", "") not in ("", "0")
     logging.basicConfig(
@@ -27,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(levelname)s %(name)s: %(message)s",
         force=True,
     )
+    # Decoders of OpenCV would write to stderr themselves what an error of ours says.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -38,11 +44,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         # As after `posesplat ... | head`. Python flushes stdout once more at exit and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.READER_LEFT
-    except (ValueError, OSError) as error:
-        if debug:
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        from posesplat.cli.error_line import error_line
+
+        line = error_line(error)
+        if debug or line is None:
             raise
-        sys.stderr.write(f"posesplat: error: {_one_line(error)}\n")
+        sys.stderr.write(f"posesplat: error: {line}\n")
         return ExitStatus.BAD_INPUT
+
+
+def _end_as_interruption() -> None:
+    """Let a batch queue's end of time and a closed terminal do what Ctrl-C does, so that nothing stays half-written."""
+    owner = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() == owner:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 def _run(arguments: list[str]) -> int:
@@ -54,22 +79,26 @@ def _run(arguments: list[str]) -> int:
         return ExitStatus.ALL_POSED
     name, *rest = arguments
     if name not in COMMANDS:
-        raise ValueError(f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}. See posesplat --help.")
+        raise ValueError(_unknown(name))
     command = importlib.import_module(COMMANDS[name].module)
 
-    import tyro
+    from posesplat.cli.limits import check_limits
+    from posesplat.cli.parsing import parsed
 
     try:
-        options = tyro.cli(
-            command.Options,
-            args=rest,
-            prog=f"posesplat {name}",
-            description=COMMANDS[name].summary,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        options = parsed(command.Options, name, rest, COMMANDS[name].summary)
     except SystemExit as request:
         return int(request.code or 0)
+    check_limits(options)
     return int(command.run(options))
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    return f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}.{guess} See posesplat --help."
 
 
 def _without_global_flags(arguments: list[str]) -> tuple[list[str], set[str]]:
@@ -91,14 +120,8 @@ def _usage() -> str:
         "  --version      show the version\n"
         "  -v, --verbose  say what is being done\n"
         "  --debug        say more, and show where an error comes from (also POSESPLAT_DEBUG=1)\n\n"
-        "exit status: 0 all frames posed, 3 some not, 4 none, 2 bad usage or input\n"
+        "exit status: 0 all frames posed, 3 some not, 4 none, 2 bad usage or input, 130 interrupted\n"
     )
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 if __name__ == "__main__":

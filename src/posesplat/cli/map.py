@@ -65,10 +65,13 @@ def run(options: Options) -> int:
 
 
 def _check_target(out: Path) -> None:
+    from posesplat.io.results import check_place
+
     if out.suffix.lower() != ".ply":
-        raise ValueError(f"--out must be the name of a .ply file; got {out}.")
+        raise ValueError(f"--out must be the name of a .ply file; got {out}. Write --out {out.with_suffix('.ply')}.")
     if out.is_dir():
         raise ValueError(f"--out must be the name of a .ply file; {out} is a folder. Add the file's name.")
+    check_place(out.parent)
 
 
 def _poses(options: Options, frames: FrameSequence) -> FramePoses:

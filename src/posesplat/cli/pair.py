@@ -73,7 +73,7 @@ def run(options: Options) -> int:
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
-    check_output_folder(options.out)
+    check_output_folder(options.out, exports)
     record = RunRecord.begin("pair", options, options.seed, options.threads)
     try:
         images = TwoImages.open(
@@ -127,6 +127,10 @@ def _posed(options: Options, images: TwoImages) -> PairResult:
         start=PairStartOptions(seed=options.seed),
         threads=options.threads,
     )
+    if options.method == "garps" and options.depth in ("auto", "none") and not images.has_depth:
+        raise ValueError(
+            "--method garps needs depth of both images; they have none. Pass --depth-a and --depth-b, or --depth."
+        )
     depth = None
     if options.depth not in ("auto", "none"):
         depth = open_depth(options.depth, options.reading.depth_units())

@@ -60,18 +60,23 @@ def run(options: Options) -> int:
     """Reconstruct, write the output folder, print."""
     import numpy as np
 
+    from posesplat.cli.extras import require
+    from posesplat.datasets.folder import check_image_files
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.geometry.trajectory import Trajectory
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
-    from posesplat.learned.reconstruction import ReconstructOptions, reconstruct_frames
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
-    check_output_folder(options.out)
+    check_output_folder(options.out, exports)
+    require("learned")
+    from posesplat.learned.reconstruction import ReconstructOptions, reconstruct_frames
+
     record = RunRecord.begin("reconstruct", options, options.seed, options.threads)
     settings = ReconstructOptions(
         options.weights, options.side, options.longest, options.matches, options.seed, options.threads
     )
+    check_image_files(options.query)
     opened = [options.reading.open_image(path, options.reading.camera) for path in _paths(options.images)]
     frames = [frame for frame, _ in opened]
     found = reconstruct_frames(frames, [guessed for _, guessed in opened], settings)

@@ -111,7 +111,7 @@ def run(options: Options) -> int:
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
-    check_output_folder(options.out)
+    check_output_folder(options.out, exports)
     record = RunRecord.begin("track", options, options.seed, threads=1)
     frames, camera = _calibrated(options, options.reading.open(options.video))
     true = true_poses(options.ground_truth, frames)

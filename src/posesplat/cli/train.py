@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+from posesplat.cli.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from posesplat.learned.clips import ClipSource
@@ -85,10 +88,20 @@ class Options:
 
 def run(options: Options) -> int:
     """Train, write the weights, judge them."""
+    from posesplat.cli.extras import require
+
+    require("train")
+    from posesplat.datasets.training_clips import check_training_folder
+    from posesplat.io.results import check_place
     from posesplat.learned.config import NetworkConfig
+
+    check_place(options.out)
+    if options.data != "rooms":
+        check_training_folder(Path(options.data))
     from posesplat.learned.training import CHECKPOINT, train
     from posesplat.learned.weights import save_weights
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.getLogger().level)
     resume = options.out / CHECKPOINT if options.resume else None
     if resume is not None and not resume.is_file():
         raise ValueError(f"--resume needs {resume}, which is not there. Leave --resume out to begin anew.")
@@ -99,7 +112,13 @@ def run(options: Options) -> int:
     began = time.perf_counter()
     source = _source(options)
     sys.stderr.write(f"{len(source)} clips after {time.perf_counter() - began:.0f} s\n")
-    training = train(source, config, _training_options(options), options.out, resume=resume)
+    try:
+        training = train(source, config, _training_options(options), options.out, resume=resume)
+    except KeyboardInterrupt:
+        saved = (options.out / CHECKPOINT).is_file()
+        told = f"{options.out / CHECKPOINT} holds what was trained; --resume goes on" if saved else "nothing was saved"
+        sys.stderr.write(f"posesplat: interrupted; {told}\n")
+        return ExitStatus.INTERRUPTED
     history = {"command": " ".join(["posesplat", *sys.argv[1:]]), "steps": str(training.global_step)}
     save_weights(training.network, options.out / WEIGHTS, history)
     if options.evaluate:

@@ -31,6 +31,11 @@ class TwoImages:
     focal: SharedFocal | None = None
     """Where neither a camera nor EXIF told the focal length."""
 
+    @property
+    def has_depth(self) -> bool:
+        """Whether both images come with depth."""
+        return self.a.depth is not None and self.b.depth is not None
+
     @staticmethod
     def open(
         paths: tuple[Path, Path],
@@ -86,7 +91,10 @@ def check_one_camera(a: Frame, b: Frame, exports: Collection[str]) -> None:
         ValueError: naming the exports.
     """
     if a.camera != b.camera and set(exports) & set(_ONE_CAMERA):
-        raise ValueError(f"--export {', '.join(_ONE_CAMERA)} needs one camera for both images; these have two.")
+        raise ValueError(
+            f"--export {', '.join(_ONE_CAMERA)} needs one camera for both images; these have "
+            "two. Export npz or json, which hold poses alone."
+        )
 
 
 def pair_trajectory(a: Frame, b: Frame, estimate: PoseEstimate) -> Trajectory:

@@ -23,8 +23,8 @@ _LOG = logging.getLogger(__name__)
 _GUESSED_FOCAL = 1.2
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _HELP = (
-    "Pass camera=: a camera.json, 'fx,fy,cx,cy[,k1,k2,p1,p2[,k3]]', a COLMAP model folder, 'exif' (the photo's own "
-    "focal length) or 'auto' (a guess)"
+    "Pass camera= (--camera): a camera.json, 'fx,fy,cx,cy[,k1,k2,p1,p2[,k3]]', a COLMAP model folder, 'exif' (the "
+    "photo's own focal length) or 'auto' (a guess)"
 )
 
 
@@ -52,7 +52,7 @@ class ReadOptions:
 
     def depth_units(self, found: float | None, missing: tuple[int, ...] = ()) -> DepthUnits:
         """The units of depth files whose data set names the scale ``found``; millimetres where nobody says."""
-        scale = self.depth_scale or found or 1000.0
+        scale = (found or 1000.0) if self.depth_scale is None else self.depth_scale
         return DepthUnits(scale, self.depth_scale is not None, missing, self.plausible_depth_m)
 
 
@@ -129,6 +129,11 @@ def given_calibration(
         raise ValueError(f"Expected a camera; {text!r} is neither a file nor a folder nor 4, 8 or 9 numbers. {_HELP}.")
     width, height = _size_of(first)
     fx, fy, cx, cy, *lens = numbers
+    if 0 < fx < 4 and 0 < fy < 4 and 0 <= cx <= 1 and 0 <= cy <= 1 and min(width, height) > 8:
+        raise ValueError(
+            f"Camera numbers must be pixels; got {text!r} for {width} x {height} images, which look normalised. Pass "
+            f"fx and cx times {width}, fy and cy times {height}."
+        )
     make = Camera.from_opencv if pixel_centre == "integer" else Camera
     return Calibration(make(fx, fy, cx, cy, width, height, tuple(lens)))
 
@@ -172,6 +177,11 @@ def _calibration_file(path: Path) -> Calibration:
     if path.suffix.lower() == ".json":
         camera = Camera.from_json(path)
         scale = json.loads(path.read_text()).get("depth_scale")
+        if scale is not None and not (isinstance(scale, (int, float)) and 0 < scale < float("inf")):
+            raise ValueError(
+                f"{path}: depth_scale must be a positive number (stored value / depth_scale = metres); got {scale!r}. "
+                "Write 1000 for millimetres, 5000 for the TUM benchmark."
+            )
         return Calibration(camera, None if scale is None else float(scale))
     if path.stem == "cameras":
         return Calibration(read_colmap_camera(path.parent))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scipy.spatial.transform import RigidTransform
@@ -11,7 +11,7 @@ from posesplat.datasets.calibration import ReadOptions, find_calibration
 from posesplat.datasets.paths import file_sequence
 from posesplat.datasets.pose_files import poses_by_name, read_pose_rows
 from posesplat.datasets.sequences import FrameSequence
-from posesplat.images import DEPTH_SUFFIXES, images_in, times_of
+from posesplat.images import DEPTH_SUFFIXES, VIDEO_SUFFIXES, images_in, times_of
 
 _COLOUR_FOLDERS = ("rgb", "color", "colour", "image", "images", "cam0")
 
@@ -58,13 +58,26 @@ def open_image_list(
         FileNotFoundError: when one of them does not exist.
     """
     images = list(images)
-    for path in (*images, *(depths or ())):
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected an image file at {path}; there is none. Check the list of frames.")
+    check_image_files((*images, *(depths or ())))
     folders = {path.parent for path in images}
     places = _calibration_folders(folders.pop()) if len(folders) == 1 else ()
     given = None if depths is None else list(depths)
     return _opened(images, given, places, options or ReadOptions(), by_order=False)
+
+
+def check_image_files(paths: Iterable[Path]) -> None:
+    """Refuse files that are not there, and videos.
+
+    Raises:
+        FileNotFoundError: naming the first that does not exist.
+        ValueError: naming the first video.
+    """
+    for path in paths:
+        if not path.is_file():
+            found = "it is a folder: name a file in it" if path.is_dir() else "there is none. Check the path"
+            raise FileNotFoundError(f"Expected an image file at {path}; {found}.")
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise ValueError(f"Expected an image file; {path} is a video. Export the frames you mean as images.")
 
 
 def _opened(

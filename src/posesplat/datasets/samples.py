@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from posesplat.datasets.open import open_frames
+from posesplat.datasets.sample_names import SAMPLE_NAMES, SampleName, samples_folder
 from posesplat.datasets.sequences import FrameSequence
 
-SampleName = Literal["tum_fr1_desk", "icl_livingroom1"]
-SAMPLE_NAMES: tuple[SampleName, ...] = ("tum_fr1_desk", "icl_livingroom1")
-"""Bundled sequences: a Kinect on a desk with motion capture truth, and a rendered living room with reference poses."""
-
-_SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+__all__ = [
+    "SAMPLE_NAMES",
+    "MissingData",
+    "SampleName",
+    "data_folder",
+    "real_sequence",
+    "sample_folder",
+    "sample_sequence",
+]
 
 
 class MissingData(FileNotFoundError):
@@ -31,7 +35,7 @@ def sample_folder(name: SampleName) -> Path:
     """
     if name not in SAMPLE_NAMES:
         raise ValueError(f"Sample must be one of {', '.join(SAMPLE_NAMES)}; got {name!r}.")
-    return _SAMPLES / name
+    return samples_folder() / name
 
 
 def sample_sequence(name: SampleName) -> FrameSequence:

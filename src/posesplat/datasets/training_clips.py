@@ -91,6 +91,19 @@ class ListedClips:
         return self.clips[index]
 
 
+def check_training_folder(folder: Path) -> None:
+    """Refuse a folder that is not there.
+
+    Raises:
+        FileNotFoundError: naming it.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Expected a folder of training data at {folder} (videos, folders of images, *.torch chunks), or the word "
+            "rooms; there is no such folder. Check the path."
+        )
+
+
 def open_clips(folder: Path, width: int, height: int, field_of_view_deg: float, every: int = 1) -> ListedClips:
     """Clips of a folder: RealEstate10K chunks, videos, or folders of images; no pose is read.
 
@@ -105,8 +118,7 @@ def open_clips(folder: Path, width: int, height: int, field_of_view_deg: float, 
         FileNotFoundError: when there is no such folder.
         ValueError: when no clip of at least three pictures is found in it.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(2, "No such folder of training data", str(folder))
+    check_training_folder(folder)
     clips: list[Clip] = []
     for path in naturally_sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.suffix == ".torch":

@@ -11,6 +11,7 @@ from scipy.spatial.transform import RigidTransform, Rotation
 
 Alignment = Literal["se3", "sim3", "none"]
 
+_ALIKE = "Evaluate with align='none' (--align none)."
 _RANK_TOLERANCE = 1e-12
 
 
@@ -75,21 +76,17 @@ def umeyama(
     Source: Umeyama, Least-squares estimation of transformation parameters, PAMI 1991, equations 38 to 43.
     """
     if len(points_in_a) < 3:
-        raise ValueError(
-            f"Alignment needs at least 3 pairs of poses; got {len(points_in_a)}. Evaluate with align='none'."
-        )
+        raise ValueError(f"Alignment needs at least 3 pairs of poses; got {len(points_in_a)}. {_ALIKE}")
     mean_a, mean_b = points_in_a.mean(axis=0), points_in_b.mean(axis=0)
     from_a, from_b = points_in_a - mean_a, points_in_b - mean_b
     left, spread, right = np.linalg.svd(from_b.T @ from_a / len(from_a))
     rounding = np.finfo(np.float64).eps * max(np.abs(points_in_a).max(), np.abs(points_in_b).max(), 1e-300)
     if min(np.abs(from_a).max(), np.abs(from_b).max()) <= 16 * rounding:
-        raise ValueError(
-            "Alignment needs camera centres that move; got a trajectory that stands still. Evaluate with align='none'."
-        )
+        raise ValueError(f"Alignment needs camera centres that move; got a trajectory that stands still. {_ALIKE}")
     if spread[1] <= _RANK_TOLERANCE * spread[0]:
         raise ValueError(
             "Alignment needs camera centres off a straight line (the rotation about the line stays open); "
-            f"got singular values {spread[0]:.3g}, {spread[1]:.3g}, {spread[2]:.3g}. Evaluate with align='none'."
+            f"got singular values {spread[0]:.3g}, {spread[1]:.3g}, {spread[2]:.3g}. {_ALIKE}"
         )
     signs = np.ones(3)
     signs[2] = np.sign(np.linalg.det(left) * np.linalg.det(right))

@@ -84,7 +84,7 @@ def _matching_names(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[np.
             repeated = next(name for name in names if names.count(name) > 1)
             raise ValueError(
                 f"Names must be unique to pair by name; the {label} trajectory repeats {repeated!r}. "
-                "Pair by timestamp or by order."
+                "Pair by timestamp or by order (--match)."
             )
     column_of = {name: column for column, name in enumerate(theirs)}
     rows = [row for row, name in enumerate(mine) if name in column_of]
@@ -100,5 +100,6 @@ def _nothing_matches(mine: Trajectory, theirs: Trajectory, by: Matching, max_tim
     return (
         f"No timestamps within {max_time_difference_s:g} s of each other: the estimate runs from "
         f"{mine.timestamps.min():.3f} to {mine.timestamps.max():.3f} s, the truth from {theirs.timestamps.min():.3f} "
-        f"to {theirs.timestamps.max():.3f} s. Allow a larger difference, or pair by name or by order."
+        f"to {theirs.timestamps.max():.3f} s. Allow a larger difference "
+        "(--max-time-difference-s), or pair by name or by order (--match)."
     )

@@ -78,7 +78,7 @@ def write_ply(path: str | PathLike[str], gaussians: Gaussians, comments: Sequenc
     table = np.concatenate([values for _, values in groups], axis=1, dtype="<f4", casting="same_kind")
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(("\n".join([*header, "end_header"]) + "\n").encode())
-        table.tofile(file)
+        file.write(table.data)  # tofile would not say why a disk takes no more
 
 
 def _groups_to_write(gaussians: Gaussians) -> list[tuple[list[str], np.ndarray]]:

@@ -94,8 +94,12 @@ def read_header(path: str | PathLike[str]) -> Header:
     Raises:
         ValueError: when the file is not a PLY file or its header is malformed.
     """
-    with Path(path).open("rb") as file:
-        return _read_header(Path(path), file)
+    path = Path(path)
+    if not path.is_file():
+        found = "it is a folder: name a file in it" if path.is_dir() else "there is none. Check the path"
+        raise FileNotFoundError(f"Expected a PLY file at {path}; {found}.")
+    with path.open("rb") as file:
+        return _read_header(path, file)
 
 
 def read_elements(path: str | PathLike[str], wanted: Collection[str]) -> tuple[Header, dict[str, np.ndarray]]:

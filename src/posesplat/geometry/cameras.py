@@ -145,9 +145,9 @@ class Camera:
             distortion = tuple(float(term) for term in record.get("distortion") or ())
             width, height = record["width"], record["height"]
         except (ValueError, KeyError, AttributeError, TypeError) as error:
+            got = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
             raise ValueError(
-                f"{path} must be a JSON object with numbers fx, fy, cx, cy, width, height; got {error!r}. "
-                "Add what is missing."
+                f"{path} must be a JSON object with numbers fx, fy, cx, cy, width, height; got {got}. Correct the file."
             ) from error
         if pixel_centre not in ("corner", "integer"):
             raise ValueError(f"{path}: pixel_centre must be 'corner' or 'integer'; got {pixel_centre!r}.")

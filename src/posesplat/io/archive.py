@@ -31,6 +31,13 @@ _DAMAGED = (EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZip
 _NUMBERS = ("inlier_fraction", "overlap", "cost", "iterations", "runtime_s")
 
 
+def _lacking(error: Exception) -> str:
+    """What is wrong with an archive, in words; NumPy takes everything it does not know for a pickle."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing in it"
+    return "it is no NPZ archive" if "pickle" in str(error) else f"it is damaged ({error})"
+
+
 def trajectory_record(trajectory: Trajectory, camera: Camera | None = None) -> dict[str, Any]:
     """Every frame's estimate as a JSON-ready record; missing numbers are null."""
     frames = [
@@ -61,7 +68,7 @@ def read_json(path: str | PathLike[str]) -> Trajectory:
     if record.get("format") != FORMAT or not isinstance(record.get("frames"), list):
         raise ValueError(
             f"{path} must be a JSON object with format {FORMAT!r} and a list of frames; "
-            f"got format {record.get('format')!r}. Pass format= to read another kind of file."
+            f"got format {record.get('format')!r}. Pass a file that posesplat wrote."
         )
     return _from_records(path, record["frames"])
 
@@ -123,7 +130,7 @@ def read_npz(path: str | PathLike[str]) -> Trajectory:
             )
     except (*_DAMAGED, KeyError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{path} must be an NPZ trajectory as write_npz makes it; got {error!r}. Write it again, or pass format=."
+            f"{path} must be an NPZ trajectory as posesplat writes it; {_lacking(error)}. Write it again."
         ) from error
     return _from_records(path, frames)
 

@@ -158,7 +158,7 @@ def _guessed(path: Path) -> tuple[Path, str]:
         return path, "tum" if len(words) == 8 else "kitti"
     raise ValueError(
         f"{path} must be a trajectory (rows of 8 numbers for TUM, 12 for KITTI, .json, .npz or a COLMAP folder); "
-        f"got {f'rows of {len(words)} values' if words else 'no rows of text'}. Pass format= or another file."
+        f"got {f'rows of {len(words)} values' if words else 'no rows of text'}. Pass a file of one of these kinds."
     )
 
 

@@ -26,7 +26,7 @@ def read_frame_poses(path: str | PathLike[str], frames: FrameSequence) -> FrameP
     """cam_from_world of each frame from a trajectory file of any format; None for frames that it does not hold.
 
     Frames are found by image name where the file holds names, else by time (interpolated between rows at most 0.1 s
-    apart), else by order when there are as many poses as frames.
+    apart), else by order when there are as many poses as frames and one of both has no clock.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -44,7 +44,15 @@ def read_frame_poses(path: str | PathLike[str], frames: FrameSequence) -> FrameP
         poses = rule(trajectory, frames)
         found = sum(pose is not None for pose in poses)
         if found:
-            _LOG.info("%s: poses of %d of %d frames, by %s", path, found, len(frames), label)
+            blind = label == "order" and not _only_row_numbers(trajectory)
+            _LOG.log(
+                logging.WARNING if blind else logging.INFO,
+                "%s: poses of %d of %d frames, by %s",
+                path,
+                found,
+                len(frames),
+                label + (", for neither its names nor its times are those of the frames" if blind else ""),
+            )
             return poses
     raise ValueError(
         f"{path} must hold poses of these frames, by image name, time or order; got {len(trajectory)} poses such as "
@@ -87,7 +95,8 @@ def _by_time(trajectory: Trajectory, frames: FrameSequence) -> FramePoses:
 
 
 def _by_order(trajectory: Trajectory, frames: FrameSequence) -> FramePoses:
-    if len(trajectory) != len(frames):
+    clocks = [np.any(times != np.rint(times)) for times in (trajectory.timestamps, frames.timestamps)]
+    if len(trajectory) != len(frames) or all(clocks):
         return (None,) * len(frames)
     return tuple(estimate.cam_from_world for estimate in trajectory)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from posesplat.evaluate.frame_errors import FrameErrors, errors_json
 from posesplat.evaluate.run_record import RunRecord
+from posesplat.files import folder_above
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.trajectory import Trajectory
 from posesplat.io.archive import trajectory_record
@@ -47,21 +48,43 @@ def parse_exports(names: str) -> tuple[str, ...]:
     return chosen
 
 
-def check_output_folder(path: str | os.PathLike[str]) -> None:
+def check_output_folder(path: str | os.PathLike[str], exports: Sequence[str] = ()) -> None:
     """Refuse an output folder that could not be written, before the work is done.
 
+    Args:
+        path: of the folder.
+        exports: keys of :data:`EXPORTS` that will be written into it.
+
     Raises:
-        ValueError: when the path is a file, lies below one, or holds a result.json that is not of posesplat.
+        OSError: when nothing can be written there.
+        ValueError: when the path is a file, lies below one, or holds files that are not of posesplat.
     """
     target = Path(path)
-    for place in (target, *target.absolute().parents):
-        if place.exists():
-            if not place.is_dir():
-                raise ValueError(
-                    f"The output folder {target} must be a folder; {place} is a file. Choose another --out."
-                )
-            break
-    _files_of_earlier_run(target)
+    check_place(target if target.is_dir() else target.parent)
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"The output folder {target} must be a folder; it is a file. Choose another --out.")
+    earlier = _files_of_earlier_run(target)
+    names = [FORMATS[name].default_name for name in ("tum", *exports)]
+    _refuse_foreign(target, [Path(name) for name in (*names, REPORT)], earlier)
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder in which no file can be made, or that cannot be made itself; nothing is left behind.
+
+    Raises:
+        OSError: saying why.
+        ValueError: when a part of its path is a file.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"The place of the output must be a folder; {there} is a file. Choose another --out.")
+    try:
+        Path(tempfile.mkdtemp(prefix=".posesplat-", dir=there)).rmdir()
+    except OSError as error:
+        raise OSError(
+            f"The output must lie where files can be written; {there} cannot be written ({error.strerror}). "
+            "Choose another --out."
+        ) from error
 
 
 @contextmanager
@@ -73,17 +96,17 @@ def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     check_output_folder(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield work
-        if target.is_dir():
-            _update(target, work)
-        else:
-            work.chmod(0o777 & ~_umask())
-            work.replace(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with folder_above(target):
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            yield work
+            if target.is_dir():
+                _update(target, work)
+            else:
+                work.chmod(0o777 & ~_umask())
+                work.replace(target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def write_results(
@@ -159,12 +182,7 @@ def _update(target: Path, work: Path) -> None:
     """Put the files of ``work`` into an existing folder, in place of those that an earlier run wrote there."""
     earlier = _files_of_earlier_run(target)
     fresh = [path.relative_to(work) for path in sorted(work.rglob("*")) if path.is_file()]
-    foreign = [path for path in fresh if (target / path).exists() and path not in earlier]
-    if foreign:
-        raise ValueError(
-            f"{target} must not hold files that this run would overwrite and posesplat did not write; got "
-            f"{', '.join(str(path) for path in foreign)}. Choose another --out, or move them away."
-        )
+    _refuse_foreign(target, fresh, earlier)
     (target / RESULT).unlink(missing_ok=True)
     for path in earlier:
         (target / path).unlink(missing_ok=True)
@@ -174,6 +192,15 @@ def _update(target: Path, work: Path) -> None:
     for path in sorted(fresh, key=lambda path: path == Path(RESULT)):
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         (work / path).replace(target / path)
+
+
+def _refuse_foreign(target: Path, fresh: Sequence[Path], earlier: Sequence[Path]) -> None:
+    foreign = [path for path in fresh if (target / path).exists() and path not in earlier]
+    if foreign:
+        raise ValueError(
+            f"{target} must not hold files that this run would overwrite and posesplat did not write; got "
+            f"{', '.join(str(path) for path in foreign)}. Choose another --out, or move them away."
+        )
 
 
 def _files_of_earlier_run(target: Path) -> list[Path]:

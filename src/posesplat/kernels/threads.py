@@ -30,7 +30,8 @@ def thread_count(threads: int | None = None) -> int:
     except ValueError:
         count = 0
     if count < 1:
-        raise ValueError(f"Thread count must be a whole number of at least 1; got {source!r}. Check POSESPLAT_THREADS.")
+        cure = "Correct or unset POSESPLAT_THREADS." if threads is None else "Leave it out for all processors."
+        raise ValueError(f"Thread count must be a whole number of at least 1; got {source!r}. {cure}")
     return count
 
 

@@ -76,7 +76,8 @@ def named(name: str) -> NamedWeights:
     """
     if name not in WEIGHTS:
         raise ValueError(
-            f"Weights must be one of {', '.join(WEIGHTS)}, or a .safetensors file of posesplat train; got {name!r}."
+            f"Weights must be one of {', '.join(WEIGHTS)}, or a .safetensors file of posesplat train; got {name!r}. "
+            "See posesplat weights list."
         )
     return WEIGHTS[name]
 

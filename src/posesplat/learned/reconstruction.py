@@ -38,7 +38,10 @@ from posesplat.learned.view_alignment import (
 from posesplat.learned.weights import load_network
 from posesplat.learned.working_views import reduced_frame, working_frame, working_size
 
-_ALONE = "Reconstruction needs 2 to 10 images of one scene from different places; got {}."
+_ALONE = (
+    "Reconstruction needs 2 to 10 images of one scene from different places; got {}. Name the images, or one "
+    "folder that holds them."
+)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -163,6 +164,11 @@ class WholeCheckpoints(lightning.Callback):
         """Saves the last step."""
         self._save(trainer)
 
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Saves what an interruption would lose."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.global_step:
+            self._save(trainer)
+
     def _save(self, trainer: lightning.Trainer) -> None:
         if self.saved_at == trainer.global_step:
             return
@@ -235,5 +241,10 @@ def train(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(training, loader, ckpt_path=resume)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(training, loader, ckpt_path=resume)
+    except SystemExit as end:  # what Lightning makes of an interruption, and it stops listening to Ctrl-C
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from end
     return training

@@ -40,16 +40,23 @@ def load_network(weights: str | PathLike[str] = "tiny") -> SplatNetwork:
         FileNotFoundError: when there is no such file.
         ValueError: for a file that does not hold a posesplat network.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = located(weights)
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    expected = f"{path} must be weights of a posesplat network, as posesplat train writes them; "
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{expected}it is no safetensors file ({error}). Copy it again.") from error
     if "config" not in metadata:
-        raise ValueError(f"{path} must be weights of a posesplat network, with its configuration inside; it has none.")
-    network = SplatNetwork(NetworkConfig(**json.loads(metadata["config"])))
-    network.load_state_dict(tensors)
+        raise ValueError(f"{expected}it holds no configuration. Name another file.")
+    try:
+        network = SplatNetwork(NetworkConfig(**json.loads(metadata["config"])))
+        network.load_state_dict(tensors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{expected}its configuration and its weights do not fit ({error}). Train again.") from error
     return network.eval()
 
 

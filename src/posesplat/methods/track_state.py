@@ -65,7 +65,9 @@ class TrackState:
             ValueError: when it is damaged or of another version.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"Expected the state of an interrupted run at {path}; there is none. Start anew.")
+            raise FileNotFoundError(
+                f"Expected the state of an interrupted run at {path}; there is none. Leave --resume out to start anew."
+            )
         try:
             with np.load(path, allow_pickle=False) as file:
                 return _state(dict(file), camera)

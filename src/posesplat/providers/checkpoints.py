@@ -43,17 +43,7 @@ def loaded_config(source: str, kinds: tuple[str, ...], purpose: str) -> Any:
         ValueError: when it is of another kind.
     """
     transformers = transformers_for(purpose)
-    folder = Path(source).expanduser()
-    if not folder.is_dir() and not _is_repository(source):
-        raise FileNotFoundError(
-            f"{purpose} needs a checkpoint: a folder with config.json and model.safetensors, or a repository "
-            f"owner/name; there is no folder {source}. Check the path."
-        )
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{purpose} needs a checkpoint folder with config.json and model.safetensors; {folder} has no config.json. "
-            "Pass the folder that save_pretrained wrote, or a download of the whole repository."
-        )
+    check_place(source, purpose, "config.json")
     try:
         config = transformers.AutoConfig.from_pretrained(_place(source))
     except (OSError, ValueError) as error:
@@ -63,6 +53,30 @@ def loaded_config(source: str, kinds: tuple[str, ...], purpose: str) -> Any:
             f"{purpose} needs a checkpoint of one of the kinds {', '.join(kinds)}; {source} is {config.model_type!r}."
         )
     return config
+
+
+def check_place(source: str, purpose: str, listing: str) -> None:
+    """Refuse what can be neither a folder of a checkpoint nor the name of a repository.
+
+    Args:
+        source: as for :func:`loaded_config`.
+        purpose: what needs it, for messages.
+        listing: the file by which such a folder is known, ``config.json``.
+
+    Raises:
+        FileNotFoundError: when there is no such folder, or it lacks that file.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir() and not _is_repository(source):
+        raise FileNotFoundError(
+            f"{purpose} needs a checkpoint: a folder with {listing} and its weights, or a repository owner/name; "
+            f"there is no folder {source}. Check the path."
+        )
+    if folder.is_dir() and not (folder / listing).is_file():
+        raise FileNotFoundError(
+            f"{purpose} needs a checkpoint folder with {listing} and its weights; {folder} has no {listing}. "
+            "Pass the folder that save_pretrained wrote, or a download of the whole repository."
+        )
 
 
 def loaded_model(source: str, config: Any, purpose: str, auto_class: str) -> Any:

@@ -62,10 +62,13 @@ class Service:
         try:
             import httpx
         except ImportError as error:
-            raise ImportError(f"{name} needs httpx; it is not installed. pip install posesplat[inbetween]") from error
+            raise ImportError(f"{name} needs httpx; it is not installed. pip install 'posesplat[inbetween]'") from error
         key = os.environ.get(key_variable, "").strip()
         if not key:
-            raise ValueError(f"{name} needs its key in the environment variable {key_variable}; it is not set.")
+            raise ValueError(
+                f"{name} needs its key in the environment variable {key_variable}; it is not set. First "
+                f"export {key_variable}=..."
+            )
         self.name, self.base_url, self._retries = name, base_url.rstrip("/"), retries
         self._secret = key
         self._httpx = httpx

@@ -34,7 +34,9 @@ class NamedFiles:
                     f"Each frame must have one {what} in {folder}; got {other.name} and {path.name}. Remove one."
                 )
         if not self._files:
-            raise ValueError(f"Expected {what}s ({self._accepted()}) in the folder {folder}; found none.")
+            raise ValueError(
+                f"Expected {what}s ({self._accepted()}) in the folder {folder}; found none. Check the path."
+            )
 
     def of(self, frame: Frame) -> Path:
         """The frame's file.

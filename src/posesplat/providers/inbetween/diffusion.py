@@ -53,7 +53,7 @@ class DiffusionClips:
             if find_spec(package) is None:
                 raise ImportError(
                     f"diffusers:{checkpoint} needs {package}; it is not installed. "
-                    "pip install posesplat[inbetween,learned]"
+                    "pip install 'posesplat[inbetween,learned]'"
                 )
         self.checkpoint, self.options = checkpoint, options
         self.name = f"diffusers {Path(checkpoint).name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from posesplat.providers.checkpoints import check_place
 from posesplat.providers.inbetween.clip_files import ClipFiles
 from posesplat.providers.inbetween.diffusion import DiffusionClips
 from posesplat.providers.inbetween.flow import FlowMorph
@@ -43,6 +44,7 @@ def open_inbetween(spec: str, image_urls: tuple[str, str] | None = None) -> Inbe
         return ClipFiles(Path(spec).expanduser())
     kind, colon, place = spec.partition(":")
     if kind == "diffusers" and colon and place:
+        check_place(place, "In-between frames by diffusers", "model_index.json")
         return DiffusionClips(place)
     if spec == "runway":
         return RunwayClips()

@@ -41,7 +41,7 @@ class ColmapOptions:
 def check_pycolmap() -> None:
     """Raise a ValueError where pycolmap is not installed."""
     if find_spec("pycolmap") is None:
-        raise ValueError("Structure from motion needs pycolmap; it is not installed. pip install posesplat[sfm]")
+        raise ValueError("Structure from motion needs pycolmap; it is not installed. pip install 'posesplat[sfm]'")
 
 
 def run_colmap(
