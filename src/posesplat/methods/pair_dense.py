@@ -156,9 +156,9 @@ def fused(fits: Sequence[DenseFit]) -> DenseFit:
     """One pose of several of the same two images, weighted by their information.
 
     They share most of the noise of both images, so together they are hardly surer than the better ones are: the
-    information is averaged, not added (covariance intersection), but for a factor that was measured. Where two of them lie farther apart than their covariances let
-    expect, the images err in ways that these do not know, such as rows and depth of another moment, and the covariance
-    grows with the square of that distance.
+    information is averaged, not added (covariance intersection), but for a factor that was measured. Where two of them
+    lie farther apart than their covariances let expect, the images err in ways that these do not know, such as rows and
+    depth of another moment, and the covariance grows with the square of that distance.
 
     Args:
         fits: at least one.
