@@ -41,9 +41,9 @@ def test_gradients_are_those_of_the_cost() -> None:
     true, sightings = scene(points=12)
     start = moved(true, 1, 0.02)
     scale = 50.0
-    system = module._system(start, sightings, scale, 0.0)
-    point_part = system.mixed @ system.point_inverses
-    camera_gradient = system.gradient + np.einsum("mif,mf->i", point_part, system.point_gradients)
+    sums = module._Sums.of(sightings, 4, 12)
+    state = module._State(np.stack([cam.as_matrix() for cam in start.cam_from_world]), start.points)
+    camera_gradient = module._linearised(state, sightings, scale, sums).gradient[1:].ravel()
     step = 1e-6
     for entry in range(0, len(camera_gradient), 5):
         change = np.zeros(len(camera_gradient))
@@ -53,11 +53,47 @@ def test_gradients_are_those_of_the_cost() -> None:
             cams = [
                 poses.perturbed(cam, sign * change[6 * k : 6 * k + 6]) for k, cam in enumerate(start.cam_from_world[1:])
             ]
-            tried = Bundle((start.cam_from_world[0], *cams), start.points)
-            costs.append(module._system(tried, sightings, scale, 0.0).cost)
+            matrices = np.stack([cam.as_matrix() for cam in (start.cam_from_world[0], *cams)])
+            costs.append(module._projected(module._State(matrices, start.points), sightings, scale).cost)
         slope = (costs[0] - costs[1]) / (2 * step)
         # The cost is log(1 + r^2 / s^2): its gradient is 2 / s^2 times the weighted normal equations' right side.
         assert slope == pytest.approx(2.0 / scale**2 * camera_gradient[entry], rel=1e-4, abs=1e-6)
+
+
+def test_normal_equations_are_those_of_all_unknowns_together() -> None:
+    true, sightings = scene(points=7, cameras=3)
+    start = moved(true, 1, 0.02)
+    state = module._State(np.stack([cam.as_matrix() for cam in start.cam_from_world]), start.points)
+    linear = module._linearised(state, sightings, 50.0, module._Sums.of(sightings, 3, 7))
+    reduced = module._reduced(linear, 0.0)
+    # One dense system of cameras and points; its camera block after elimination is the inverse's block's inverse.
+    points = np.zeros((21, 21))
+    for k, block in enumerate(linear.point_blocks):
+        points[3 * k : 3 * k + 3, 3 * k : 3 * k + 3] = block + 1e-6 * (1 + np.diag(block).max()) * np.eye(3)
+    cameras = np.zeros((12, 12))
+    for k, block in enumerate(linear.blocks[1:]):
+        cameras[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] = block
+    mixed = linear.mixed.transpose(1, 0, 2).reshape(12, 21)
+    whole = np.block([[cameras, mixed], [mixed.T, points]])
+    eliminated = cameras - mixed @ np.linalg.solve(points, mixed.T)
+    assert reduced.matrix == pytest.approx(eliminated, rel=1e-9, abs=1e-9 * np.abs(whole).max())
+    # J^T J of the observations, numerically: second derivatives of half the squared residuals of a small change.
+    step = 1e-5
+    columns = []
+    for entry in range(12):
+        shift = np.zeros(12)
+        shift[entry] = step
+        seen = []
+        for sign in (1.0, -1.0):
+            cams = [
+                poses.perturbed(cam, sign * shift[6 * k : 6 * k + 6]) for k, cam in enumerate(start.cam_from_world[1:])
+            ]
+            matrices = np.stack([cam.as_matrix() for cam in (start.cam_from_world[0], *cams)])
+            seen.append(module._projected(module._State(matrices, start.points), sightings, 50.0).residuals)
+        columns.append(((seen[0] - seen[1]) / (2 * step)).ravel())
+    weights = module._projected(state, sightings, 50.0).weights.repeat(2)
+    jacobian = np.array(columns)
+    assert cameras == pytest.approx(jacobian * weights @ jacobian.T, rel=1e-4, abs=1e-4 * np.abs(cameras).max())
 
 
 def test_an_exact_scene_is_found_from_nearby() -> None:

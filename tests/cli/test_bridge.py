@@ -12,6 +12,7 @@ import pytest
 from posesplat.cli.main import main
 from posesplat.evaluate.protocols.bridge_rooms import BridgeCase, room_case
 from posesplat.evaluate.protocols.bridge_trials import pose_error
+from posesplat.geometry.cameras import Camera
 from posesplat.io.formats import read_trajectory
 
 
@@ -66,10 +67,42 @@ def test_the_output_folder_is_the_contract(
     assert 'src="http' not in page and 'href="http' not in page
 
 
+def test_both_cameras_and_the_matcher_are_used(
+    case: BridgeCase, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """B is half as large and has its own camera; the pair alone rests on the matches of a file."""
+    other = case.b.camera.resized(112, 84)
+    image = cv2.resize(cv2.imread(str(folder / "B.png")), (112, 84), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(tmp_path / "B.png"), image)
+    rows = np.random.default_rng(0).uniform(1, 80, size=(20, 4))
+    np.savetxt(tmp_path / "matches.txt", rows)
+    run = arguments(case, folder, tmp_path / "out", "--inbetween", str(folder / "clips"), "--json", "--no-report")
+    run[2] = str(tmp_path / "B.png")
+    camera_b = ",".join(repr(x) for x in (other.fx, other.fy, other.cx, other.cy))
+    run += ["--camera-b", camera_b, "--matcher", f"file:{tmp_path / 'matches.txt'}", "--min-probability", "0"]
+    assert main([*run, "--subsets", "1"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["bridge"]["matcher"] == "file matches.txt"
+    assert record["bridge"]["focal_px"] == pytest.approx([case.a.camera.fx, other.fx])
+    pose = np.array(record["bridge"]["b_from_a"])
+    turn = (np.trace(pose[:3, :3] @ case.b_from_a.rotation.as_matrix().T) - 1) / 2
+    assert np.degrees(np.arccos(np.clip(turn, -1, 1))) < 12.0
+
+
+def test_stored_clips_may_have_their_own_camera(case: BridgeCase, folder: Path) -> None:
+    from posesplat.cli.bridge import Options, _clip_camera
+    from posesplat.providers.inbetween.open import open_inbetween
+
+    options = Options(folder / "A.png", folder / "B.png", folder / "out", camera_clips="200,201,100,80")
+    found = _clip_camera(options, open_inbetween(str(folder / "clips")))
+    assert found == Camera(200.0, 201.0, 100.0, 80.0, 224, 168)
+
+
 def test_what_cannot_be_posed_has_exit_status_4(
     case: BridgeCase, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = arguments(case, folder, tmp_path / "out", "--inbetween", str(folder / "clips"), "--min-probability", "0.9999")
+    run = arguments(case, folder, tmp_path / "out", "--inbetween", str(folder / "clips"), "--no-report")
+    run += ["--min-probability", "0.9999"]
     assert main(run) == 4
     assert "do not agree" in " ".join(capsys.readouterr().out.split())
     frames = json.loads((tmp_path / "out" / "result.json").read_text())["frames"]
@@ -83,6 +116,7 @@ def test_what_cannot_be_posed_has_exit_status_4(
         (("--estimator", "magic"), "--estimator must be one of"),
         (("--inbetween", "luma"), "--image-urls"),
         (("--images", "2"), "--images must be at least 3"),
+        (("--camera-clips", "9,9,9,9"), "--camera-clips is for a folder of clips"),
     ],
 )
 def test_bad_input_is_told_in_one_line(

@@ -9,11 +9,11 @@ import cv2
 import pytest
 
 from posesplat.cli.main import main
+from posesplat.datasets.nerfstudio import read_nerfstudio
 from posesplat.datasets.rooms.clips import RoomClip, room_clip
 from posesplat.gaussians.splat_map import SplatMap
 from posesplat.io.colmap import read_colmap
 from posesplat.io.formats import read_trajectory
-from posesplat.io.nerfstudio import read_nerfstudio
 from posesplat.learned.two_view import folded_errors_deg
 
 

@@ -105,9 +105,10 @@ def test_a_small_run_reports_every_way(monkeypatch: pytest.MonkeyPatch, tmp_path
     settings = BridgeSettings(pairs=1, photo_pairs=1)
     run_bridge_suites(settings, report, bridge_suites.SUITES, lambda *_: None, lambda: saved.append(1))
     names = [table.name for table in report.tables]
-    assert names == [*(f"bridge rooms {yaw} deg" for yaw in YAW_BINS), "bridge rooms all", "bridge photos skipped"]
+    skipped = [f"bridge {suite} skipped" for suite in ("photos", "lists")]
+    assert names == [*(f"bridge rooms {yaw} deg" for yaw in YAW_BINS), "bridge rooms all", *skipped]
     assert [row["way"] for row in report.tables[0].rows] == list(WAYS)
-    assert report.complete and len(saved) == 5
+    assert report.complete and len(saved) == 6
     assert json.loads(json.dumps(report.to_json()))["complete"]
 
 

@@ -12,6 +12,7 @@ from scipy.spatial.transform import RigidTransform, Rotation
 from posesplat.geometry.poses import (
     adjoint,
     composed_covariance,
+    direction_sigma_deg,
     exp,
     interpolated,
     inverse_covariance,
@@ -146,3 +147,19 @@ def test_rescaled_poses_and_covariances_belong_together() -> None:
     np.testing.assert_allclose(rescaled(perturbed(pose, tangent), 2.5).as_matrix(), expected, atol=1e-12)
     outer = np.outer(tangent, tangent)
     np.testing.assert_allclose(rescaled_covariance(outer, 2.5), np.outer(longer, longer), rtol=1e-12)
+
+
+def test_direction_of_a_translation_is_as_sure_as_its_samples() -> None:
+    pose = RigidTransform.from_components([2.0, -1.0, 0.5], Rotation.from_rotvec([0.3, -0.2, 0.1]))
+    spread = np.zeros((6, 6))
+    along = pose.translation / np.linalg.norm(pose.translation)
+    across = np.cross(along, [0.0, 0.0, 1.0])
+    across /= np.linalg.norm(across)
+    # Much noise along the translation, which does not turn it, and 0.02 across it.
+    spread[3:, 3:] = 0.09 * np.outer(along, along) + 0.02**2 * np.outer(across, across)
+    samples = np.random.default_rng(0).multivariate_normal(np.zeros(6), spread, size=4000, method="eigh")
+    moved = pose.translation + samples[:, 3:]
+    angles = np.degrees(np.arctan2(moved @ across, moved @ along))
+    assert direction_sigma_deg(pose, spread) == pytest.approx(angles.std(), rel=0.1)
+    assert direction_sigma_deg(pose, None) == direction_sigma_deg(RigidTransform.identity(), spread) == 90.0
+    assert direction_sigma_deg(pose, 1e6 * np.eye(6)) == 90.0

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import RigidTransform, Rotation
 
+from posesplat.datasets.nerfstudio import read_nerfstudio
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.trajectory import Trajectory
-from posesplat.io.nerfstudio import read_nerfstudio, write_nerfstudio
+from posesplat.io.nerfstudio import write_nerfstudio
 
 CAMERA = Camera(500.0, 510.0, 320.0, 240.0, 640, 480, (0.1, -0.02, 0.001, 0.002))
 IDENTITY = np.eye(4).tolist()

@@ -14,7 +14,6 @@ from posesplat.evaluate.protocols.bridge_trials import pose_error
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
-from posesplat.geometry.trajectory import Trajectory
 from posesplat.methods.bridge import BridgeEstimator, BridgeResult, bridge
 from posesplat.methods.bridge_clips import subsets_of
 from posesplat.methods.bridge_options import BridgeOptions
@@ -32,7 +31,7 @@ def case() -> BridgeCase:
 
 @pytest.fixture(scope="module")
 def result(case: BridgeCase) -> BridgeResult:
-    return BridgeEstimator(replace(OPTIONS, subsets=3), StoredClips(case.clips)).estimate(case.a, case.b)
+    return BridgeEstimator(OPTIONS, StoredClips(case.clips)).estimate(case.a, case.b)
 
 
 def test_the_true_clip_is_chosen_among_faulty_ones(case: BridgeCase, result: BridgeResult) -> None:
@@ -51,31 +50,44 @@ def test_the_true_clip_is_chosen_among_faulty_ones(case: BridgeCase, result: Bri
     assert evidence.hypotheses[-1].source == "the pair alone"
 
 
+class Given:
+    """Poses of B that are settled beforehand; the frames between are posed too, or are not."""
+
+    name = "given"
+
+    def __init__(self, poses: list[RigidTransform | None], *, between: bool = True) -> None:
+        self.poses, self.between = iter(poses), between
+
+    def pose_subsets(self, frames, subsets, on_done=None):
+        answers = []
+        for subset in subsets:
+            pose = next(self.poses)
+            lost = PoseEstimate.failure("lost")
+            ends = [lost, lost] if pose is None else [_posed_at(RigidTransform.identity()), _posed_at(pose)]
+            rest = [_posed_at(RigidTransform.identity()) if self.between else lost] * (len(subset) - 2)
+            answers.append(PosedSubset.of(frames, subset, [*ends, *rest], [pose is not None] * len(subset)))
+        return answers
+
+
+def _posed_at(pose: RigidTransform) -> PoseEstimate:
+    return PoseEstimate(True, "", pose)
+
+
 def test_the_published_score_is_kept_for_comparison(case: BridgeCase, result: BridgeResult) -> None:
-    settled = iter(result.evidence.hypotheses)
-
-    class Known:
-        name = "known"
-
-        def pose_subsets(self, frames, subsets, on_done=None):
-            times = np.zeros(len(subsets[0]))
-            answers = []
-            for subset in subsets:
-                one = next(settled)
-                fine = one.b_from_a is not None
-                estimates = [PoseEstimate.failure("lost")] * 2
-                if fine:
-                    estimates = [PoseEstimate(True, "", pose) for pose in (RigidTransform.identity(), one.b_from_a)]
-                estimates += [PoseEstimate.failure("not needed")] * (len(subset) - 2)
-                names = tuple(str(k) for k in subset)
-                answers.append(PosedSubset(Trajectory(tuple(estimates), times, names), (fine,) * len(subset)))
-            return answers
-
-    options = replace(OPTIONS, subsets=3, score="published", min_probability=0.0)
-    found = BridgeEstimator(options, StoredClips(case.clips), Known()).estimate(case.a, case.b)
+    known = Given([one.b_from_a for one in result.evidence.hypotheses])
+    options = replace(OPTIONS, score="published", min_probability=0.0)
+    found = BridgeEstimator(options, StoredClips(case.clips), known).estimate(case.a, case.b)
     least = min(found.evidence.consensus, key=lambda one: one.total_deg)
     assert found.evidence.chosen == least.medoid
     assert found.estimate.source == found.evidence.hypotheses[least.medoid].source
+
+
+def test_a_pose_without_any_frame_between_is_no_witness(case: BridgeCase) -> None:
+    """Clips that show something else would all vote for the one pose of the two images alone."""
+    alone = Given([case.b_from_a] * 6, between=False)
+    found = BridgeEstimator(OPTIONS, StoredClips(case.clips), alone).estimate(case.a, case.b)
+    assert not found.estimate.success and "without any frame between them" in found.estimate.reason
+    assert all(one.b_from_a is None for one in found.evidence.hypotheses[:-1])
 
 
 def test_a_pair_that_overlaps_needs_no_bridge() -> None:
@@ -93,7 +105,8 @@ def test_identical_images_are_no_pair(case: BridgeCase) -> None:
 
 def test_unrelated_images_are_refused(case: BridgeCase) -> None:
     other = room_case(5, "0-50", width=224, frames=1, kinds=("morph",)).b
-    found = BridgeEstimator(replace(OPTIONS, frames=3, subsets=1)).estimate(case.a, other)
+    options = replace(OPTIONS, prompts=("one",), frames=3, subsets=1)
+    found = BridgeEstimator(options).estimate(case.a, other)
     assert not found.estimate.success
     assert "do not agree" in found.estimate.reason or "could be posed" in found.estimate.reason
 

@@ -14,9 +14,11 @@ from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import interpolated
 from posesplat.providers.multi_view import colmap_run, sfm
+from posesplat.providers.multi_view import open as module
 from posesplat.providers.multi_view.open import open_multi_view
 from posesplat.providers.multi_view.provider import MultiViewProvider
 from posesplat.providers.multi_view.sfm import SfmPoses
+from posesplat.providers.multi_view.tracks import TrackPoses
 
 CAMERA = Camera.from_fov(65.0, 256, 192)
 SUBSETS = [(0, 4, 1, 2, 3), (0, 4, 2)]
@@ -91,7 +93,7 @@ def test_the_answer_is_the_same_again(provider: MultiViewProvider, frames: list[
 
 def test_a_camera_that_only_turns_has_no_observed_translation() -> None:
     poses = path_of(25.0, (0.0, 0.0, 0.0))
-    (posed,) = open_multi_view("tracks").pose_subsets(seen(poses), SUBSETS[:1])
+    (posed,) = open_multi_view("tracks").pose_subsets(seen(poses), SUBSETS[1:])
     estimate, true = posed.trajectory[1], poses[4] * poses[0].inv()
     assert estimate.success
     assert np.degrees((estimate.cam_from_world.rotation * true.rotation.inv()).magnitude()) < 0.2
@@ -108,14 +110,37 @@ def test_a_frame_without_an_image_is_an_error(frames: list[Frame]) -> None:
         open_multi_view("track")
 
 
-def test_sfm_needs_one_camera_and_pycolmap(frames: list[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_image_has_its_own_camera(provider: MultiViewProvider, poses: list[RigidTransform]) -> None:
+    room, narrow = furnished_room(3), Camera.from_fov(50.0, 300, 240)
+    cameras = [CAMERA, CAMERA, narrow]
+    frames = [
+        replace(room.render(camera, poses[place], supersample=1), depth=None, name=f"f{place}")
+        for camera, place in zip(cameras, (0, 2, 4), strict=True)
+    ]
+    (posed,) = provider.pose_subsets(frames, [(0, 2, 1)])
+    estimate, true = posed.trajectory[1], poses[4] * poses[0].inv()
+    assert estimate.success, estimate.reason
+    assert np.degrees((estimate.cam_from_world.rotation * true.rotation.inv()).magnitude()) < 0.6
+
+
+def test_sfm_needs_pycolmap_and_tells_how_it_stopped(frames: list[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(colmap_run, "find_spec", lambda _: object())
-    other = Frame(Camera.from_fov(50.0, 256, 192), frames[0].image)
-    with pytest.raises(ValueError, match="one camera for all frames"):
-        SfmPoses().pose_subsets([frames[0], other], [(0, 1)])
     monkeypatch.setattr(sfm, "run_colmap", lambda *_: ({}, "killed"))
     (posed,) = SfmPoses().pose_subsets(frames, [(0, 4, 2)])
     assert not posed.trajectory.posed.any() and "killed" in posed.trajectory[0].reason
     monkeypatch.setattr(colmap_run, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install posesplat\[sfm\]"):
         open_multi_view("sfm")
+
+
+def test_another_package_may_add_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    class Entry:
+        @staticmethod
+        def load():
+            return lambda place, seed: asked.append((place, seed)) or TrackPoses()
+
+    monkeypatch.setattr(module, "entry_points", lambda **which: asked.append(which) or [Entry()])
+    assert isinstance(open_multi_view("mine:there", 7), TrackPoses)
+    assert asked == [{"group": "posesplat.multi_view", "name": "mine"}, ("there", 7)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_array
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.geometry import poses
@@ -62,15 +63,66 @@ class AdjustedBundle:
 
 
 @dataclass(frozen=True)
-class _System:
+class _Sums:
+    """Adds what observations say to their cameras, their points, and their pairs of both."""
+
+    of_camera: csr_array
+    of_point: csr_array
+    of_both: csr_array
+
+    @staticmethod
+    def of(sightings: Sightings, cameras: int, points: int) -> _Sums:
+        each, count = np.arange(len(sightings.cameras)), len(sightings.cameras)
+        pairs = sightings.points * cameras + sightings.cameras
+
+        def sums(places: Int[np.ndarray, " k"], size: int) -> csr_array:
+            return csr_array((np.ones(count), (places, each)), (size, count))
+
+        return _Sums(sums(sightings.cameras, cameras), sums(sightings.points, points), sums(pairs, points * cameras))
+
+
+@dataclass(frozen=True)
+class _State:
+    """A bundle whose cameras are matrices: transforms one by one would cost more than all else."""
+
+    matrices: Float[np.ndarray, "c 4 4"]
+    points: Float[np.ndarray, "m 4"]
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """What a bundle makes of its observations."""
+
+    in_cam: Float[np.ndarray, "k 3"]
+    place: Float[np.ndarray, "k 2"]
+    depth: Float[np.ndarray, " k"]
+    residuals: Float[np.ndarray, "k 2"]
+    squared: Float[np.ndarray, " k"]
+    weights: Float[np.ndarray, " k"]
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """Normal equations of cameras and points, not yet reduced."""
+
     cost: float
     residuals_px: Float[np.ndarray, " k"]
-    reduced: Float[np.ndarray, "d d"]
-    gradient: Float[np.ndarray, " d"]
-    point_inverses: Float[np.ndarray, "m 3 3"]
+    blocks: Float[np.ndarray, "c 6 6"]
+    gradient: Float[np.ndarray, "c 6"]
+    point_blocks: Float[np.ndarray, "m 3 3"]
     point_gradients: Float[np.ndarray, "m 3"]
     mixed: Float[np.ndarray, "m d 3"]
     bases: Float[np.ndarray, "m 4 3"]
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """Normal equations of the free cameras, points eliminated."""
+
+    matrix: Float[np.ndarray, "d d"]
+    gradient: Float[np.ndarray, " d"]
+    point_inverses: Float[np.ndarray, "m 3 3"]
 
 
 def adjusted(
@@ -89,24 +141,26 @@ def adjusted(
         min_gain: relative decrease of the cost below which it ends.
     """
     damping, done = 1e-3, 0
-    system = _system(bundle, sightings, scale_px, damping)
+    first, *_ = bundle.cam_from_world
+    state = _State(np.stack([pose.as_matrix() for pose in bundle.cam_from_world]), bundle.points)
+    sums = _Sums.of(sightings, len(state.matrices), len(state.points))
+    linear = _linearised(state, sightings, scale_px, sums)
     for _ in range(iterations):
         done += 1
-        step = _stepped(bundle, system, damping)
-        tried = None if step is None else _system(step, sightings, scale_px, damping)
-        if step is None or tried is None or not tried.cost < system.cost:
+        step = _stepped(state, linear, _reduced(linear, damping), damping)
+        cost = np.inf if step is None else _projected(step, sightings, scale_px).cost
+        if step is None or not cost < linear.cost:
             damping *= 8.0
             if damping > 1e6:
                 break
-            system = _system(bundle, sightings, scale_px, damping)
             continue
-        gain = (system.cost - tried.cost) / max(system.cost, 1e-12)
-        bundle, damping = step, max(damping / 5.0, 1e-9)
-        system = _system(bundle, sightings, scale_px, damping)
+        gain = (linear.cost - cost) / max(linear.cost, 1e-12)
+        state, damping = step, max(damping / 5.0, 1e-9)
+        linear = _linearised(state, sightings, scale_px, sums)
         if gain < min_gain:
             break
-    final = _system(bundle, sightings, scale_px, 0.0)
-    return AdjustedBundle(bundle, final.residuals_px, final.reduced, done)
+    found = Bundle((first, *map(RigidTransform.from_matrix, state.matrices[1:])), state.points)
+    return AdjustedBundle(found, linear.residuals_px, _reduced(linear, 0.0).matrix, done)
 
 
 def camera_covariance(adjustment: AdjustedBundle, camera: int, noise_px: float) -> Float[np.ndarray, "6 6"] | None:
@@ -156,75 +210,81 @@ def triangulated(
     return np.asarray(points * np.where(before < 0, -1.0, 1.0)[:, None] * (seen >= 2)[:, None])
 
 
-def _system(bundle: Bundle, sightings: Sightings, scale_px: float, damping: float) -> _System:
-    """Normal equations at a state; points are eliminated with their diagonals raised by the damping."""
-    matrices = np.stack([pose.as_matrix()[:3] for pose in bundle.cam_from_world])
-    count, cameras = len(bundle.points), len(matrices)
-    seen_by, seen = sightings.cameras, sightings.points
-    points = bundle.points[seen]
-    in_cam = np.einsum("kij,kj->ki", matrices[seen_by], points)
+def _projected(state: _State, sightings: Sightings, scale_px: float) -> _Projected:
+    """Residuals and the robust cost of a state."""
+    in_cam = np.einsum("kij,kj->ki", state.matrices[sightings.cameras, :3], state.points[sightings.points])
     visible = in_cam[:, 2] > _NEAREST
     z = np.where(visible, in_cam[:, 2], 1.0)
     place = in_cam[:, :2] / z[:, None]
     residuals = np.where(visible[:, None], (place - sightings.places) * sightings.pixels[:, None], 0.0)
     squared = np.where(visible, (residuals**2).sum(axis=1), np.inf)
     ratio = np.where(visible, squared, 1e4 * scale_px**2) / scale_px**2
-    cost = float(np.log1p(ratio).sum())
     weights = np.where(visible, 1.0 / (1.0 + ratio), 0.0)
+    return _Projected(in_cam, place, z, residuals, squared, weights, float(np.log1p(ratio).sum()))
 
-    by_cam = np.zeros((len(seen), 2, 3))
-    by_cam[:, 0, 0] = by_cam[:, 1, 1] = 1.0 / z
-    by_cam[:, :, 2] = -place / z[:, None]
-    by_cam *= sightings.pixels[:, None, None]
-    bases = _tangents(bundle.points)
-    to_point = by_cam @ (matrices[seen_by] @ bases[seen])
-    to_camera = np.concatenate([-by_cam @ poses.skew(in_cam), by_cam * points[:, 3, None, None]], axis=2)
-    weighted = to_camera * weights[:, None, None]
 
-    blocks = np.zeros((cameras, 6, 6))
-    np.add.at(blocks, seen_by, weighted.transpose(0, 2, 1) @ to_camera)
-    gradient = np.zeros((cameras, 6))
-    np.add.at(gradient, seen_by, np.einsum("kri,kr->ki", weighted, residuals))
-    point_blocks = np.zeros((count, 3, 3))
-    np.add.at(point_blocks, seen, (to_point * weights[:, None, None]).transpose(0, 2, 1) @ to_point)
-    point_gradients = np.zeros((count, 3))
-    np.add.at(point_gradients, seen, np.einsum("kri,kr,k->ki", to_point, residuals, weights))
-    mixed = np.zeros((count, cameras, 6, 3))
-    np.add.at(mixed, (seen, seen_by), weighted.transpose(0, 2, 1) @ to_point)
+def _linearised(state: _State, sightings: Sightings, scale_px: float, sums: _Sums) -> _Linear:
+    """Normal equations at a state."""
+    seen = _projected(state, sightings, scale_px)
+    count, cameras, observed = len(state.points), len(state.matrices), len(sightings.points)
+    # Derivatives by the point in the camera frame, scaled so that their squares are weighted ones.
+    scales = sightings.pixels * np.sqrt(seen.weights)
+    by_cam = np.zeros((observed, 2, 3))
+    by_cam[:, 0, 0] = by_cam[:, 1, 1] = scales / seen.depth
+    by_cam[:, :, 2] = -seen.place * (scales / seen.depth)[:, None]
+    residuals = seen.residuals * np.sqrt(seen.weights)[:, None]
+    bases = _tangents(state.points)
+    to_point = by_cam @ (state.matrices[sightings.cameras, :3] @ bases[sightings.points])
+    to_camera = np.concatenate(
+        [-by_cam @ poses.skew(seen.in_cam), by_cam * state.points[sightings.points, 3, None, None]], axis=2
+    )
+    of_camera, of_point = to_camera.transpose(0, 2, 1), to_point.transpose(0, 2, 1)
+    mixed = sums.of_both @ (of_camera @ to_point).reshape(observed, 18)
+    return _Linear(
+        seen.cost,
+        np.sqrt(seen.squared),
+        (sums.of_camera @ (of_camera @ to_camera).reshape(observed, 36)).reshape(cameras, 6, 6),
+        sums.of_camera @ (of_camera @ residuals[:, :, None])[:, :, 0],
+        (sums.of_point @ (of_point @ to_point).reshape(observed, 9)).reshape(count, 3, 3),
+        sums.of_point @ (of_point @ residuals[:, :, None])[:, :, 0],
+        mixed.reshape(count, cameras, 6, 3)[:, 1:].reshape(count, 6 * (cameras - 1), 3),
+        bases,
+    )
 
-    diagonal = np.einsum("mii->mi", point_blocks)
+
+def _reduced(linear: _Linear, damping: float) -> _Reduced:
+    """The cameras' equations; points are eliminated with their diagonals raised by the damping."""
+    point_blocks = linear.point_blocks.copy()
+    diagonal = np.einsum("mii->mi", linear.point_blocks)
     point_blocks[:, range(3), range(3)] = diagonal * (1.0 + damping) + 1e-6 * (1.0 + diagonal.max(axis=1))[:, None]
     inverses = np.linalg.inv(point_blocks)
-    free = 6 * (cameras - 1)
-    to_free = mixed[:, 1:].reshape(count, free, 3)
-    folded = to_free @ inverses
-    reduced = np.zeros((free, free))
-    for camera in range(cameras - 1):
+    free = linear.mixed.shape[1]
+    folded = linear.mixed @ inverses
+    matrix = -np.tensordot(folded, linear.mixed, axes=((0, 2), (0, 2)))
+    for camera, block in enumerate(linear.blocks[1:]):
         part = slice(6 * camera, 6 * camera + 6)
-        reduced[part, part] = blocks[camera + 1]
-        reduced[range(part.start, part.stop), range(part.start, part.stop)] *= 1.0 + damping
-    reduced -= folded.transpose(1, 0, 2).reshape(free, -1) @ to_free.transpose(1, 0, 2).reshape(free, -1).T
-    right = gradient[1:].ravel() - np.einsum("mif,mf->i", folded, point_gradients)
-    return _System(cost, np.sqrt(squared), reduced, right, inverses, point_gradients, to_free, bases)
+        matrix[part, part] += block + damping * np.diag(np.diag(block))
+    gradient = linear.gradient[1:].ravel() - np.einsum("mif,mf->i", folded, linear.point_gradients)
+    return _Reduced(matrix.reshape(free, free), gradient, inverses)
 
 
-def _stepped(bundle: Bundle, system: _System, damping: float) -> Bundle | None:
-    size = len(system.gradient)
+def _stepped(state: _State, linear: _Linear, reduced: _Reduced, damping: float) -> _State | None:
+    size = len(reduced.gradient)
     # The length of all translations is free: a little of everything keeps the system regular.
-    regular = system.reduced + (1e-9 + 1e-6 * damping) * max(float(np.trace(system.reduced)), 1e-12) * np.eye(size)
+    regular = reduced.matrix + (1e-9 + 1e-6 * damping) * max(float(np.trace(reduced.matrix)), 1e-12) * np.eye(size)
     try:
-        step = -np.linalg.solve(regular, system.gradient)
+        step = -np.linalg.solve(regular, reduced.gradient)
     except np.linalg.LinAlgError:
         return None
     if not np.isfinite(step).all():
         return None
-    along = np.einsum("mdf,d->mf", system.mixed, step) + system.point_gradients
-    moves = -np.einsum("mij,mj->mi", system.point_inverses, along)
-    points = bundle.points + np.einsum("mij,mj->mi", system.bases, moves)
+    along = np.einsum("mdf,d->mf", linear.mixed, step) + linear.point_gradients
+    moves = -np.einsum("mij,mj->mi", reduced.point_inverses, along)
+    points = state.points + np.einsum("mij,mj->mi", linear.bases, moves)
     points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    first, *others = bundle.cam_from_world
-    moved = [poses.perturbed(pose, step[6 * index : 6 * index + 6]) for index, pose in enumerate(others)]
-    return Bundle((first, *moved), points)
+    matrices = state.matrices.copy()
+    matrices[1:] = poses.exp(step.reshape(-1, 6)).as_matrix() @ matrices[1:]
+    return _State(matrices, points)
 
 
 def _tangents(points: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "m 4 3"]:

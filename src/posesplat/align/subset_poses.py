@@ -12,8 +12,9 @@ from scipy.spatial.transform import RigidTransform
 from posesplat.align.bundle import AdjustedBundle, Bundle, Sightings, adjusted, camera_covariance, triangulated
 from posesplat.align.global_start import KeypointStartOptions, absolute_pose
 from posesplat.align.view_graph import Connection, ViewGraph
+from posesplat.geometry.poses import direction_sigma_deg
 
-_OBSERVED_DEG = 10.0
+OBSERVED_DEG = 10.0
 """Standard deviation of a direction of translation up to which it counts as observed."""
 _BETTER = 1.2
 """How many times the points that fit a chained rotation must fit a resection to be preferred."""
@@ -60,17 +61,11 @@ class PosedImages:
 
     def translation_sigma_deg(self, image: int) -> float:
         """Standard deviation of the direction of an image's translation, at most 90; 90 where nothing determines it."""
-        covariance, length = self.covariances.get(image), float(np.linalg.norm(self.cam_from_first[image].translation))
-        if covariance is None or length <= 0:
-            return 90.0
-        along = self.cam_from_first[image].translation / length
-        across = np.eye(3) - np.outer(along, along)
-        largest = float(np.linalg.eigvalsh(across @ covariance[3:, 3:] @ across)[-1])
-        return min(float(np.degrees(np.sqrt(max(largest, 0.0)) / length)), 90.0)
+        return direction_sigma_deg(self.cam_from_first[image], self.covariances.get(image))
 
     def translation_observed(self, image: int) -> bool:
         """Whether the direction of an image's translation says anything."""
-        return self.parallax >= _PARALLAX and self.translation_sigma_deg(image) <= _OBSERVED_DEG
+        return self.parallax >= _PARALLAX and self.translation_sigma_deg(image) <= OBSERVED_DEG
 
 
 def posed_images(

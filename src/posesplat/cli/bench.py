@@ -136,8 +136,8 @@ class PairBench:
 class BridgeBench:
     """Ways of choosing among the poses that in-between frames, true and faulty ones, lead to."""
 
-    suite: Literal["rooms", "photos", "all"] = "all"
-    """What is measured: synthetic rooms by turn, or real photographs."""
+    suite: Literal["rooms", "photos", "lists", "all"] = "all"
+    """Synthetic rooms by turn, real photographs, or cambridge, scannet, dl3dv and navi in the folder of data sets."""
     data: Path | None = None
     """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
     quick: bool = False

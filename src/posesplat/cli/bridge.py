@@ -17,6 +17,7 @@ from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajector
 from posesplat.methods.bridge_options import ScoreName
 
 if TYPE_CHECKING:
+    from posesplat.geometry.cameras import Camera
     from posesplat.geometry.frame import Frame
     from posesplat.methods.bridge import BridgeResult
     from posesplat.methods.bridge_options import BridgeOptions
@@ -35,10 +36,12 @@ class Options:
     """Folder for trajectory.txt, result.json, report.html and exports; the world is camera A."""
     inbetween: Annotated[str, arg(metavar="DIR|flow|diffusers:CHECKPOINT|runway|luma")] = "flow"
     """Frames between A and B: a folder of clips that any tool made, a morph, a network, or a paid service."""
-    estimator: Annotated[str, arg(metavar="tracks|sfm")] = "tracks"
+    estimator: Annotated[str, arg(metavar="tracks|sfm|da3:CHECKPOINT|network[:WEIGHTS]")] = "tracks"
     """What poses subsets of the frames."""
     camera_b: str | None = None
     """Camera of image B where it is not that of A; as --camera."""
+    camera_clips: str | None = None
+    """Camera of stored clips where it is not that of A; as --camera."""
     caption: Annotated[str, arg(metavar="TEXT|openai:MODEL")] = ""
     """What the images show, for generators of clips; openai:MODEL asks a service (OPENAI_API_KEY, OPENAI_BASE_URL)."""
     image_urls: tuple[str, str] | None = None
@@ -86,11 +89,11 @@ def run(options: Options) -> int:
     check_output_folder(options.out, exports)
     record = RunRecord.begin("bridge", options, options.seed)
     paths = (options.a, options.b)
-    images = TwoImages.open(paths, options.reading, options.camera_b, matcher="sift", seed=options.seed)
+    images = TwoImages.open(paths, options.reading, options.camera_b, matcher=options.matcher, seed=options.seed)
     a, b = images.a, images.b
     check_one_camera(a, b, exports)
     try:
-        result = _bridged(options, a, b)
+        result = _bridged(options, images)
     except KeyboardInterrupt:
         sys.stderr.write("posesplat: interrupted; clips and poses found so far are in the cache\n")
         return ExitStatus.INTERRUPTED
@@ -103,7 +106,7 @@ def run(options: Options) -> int:
             a.camera,
             exports=exports,
             report=None if options.no_report else bridge_report(record, a, b, result),
-            extra={"bridge": bridge_record(result)},
+            extra={"bridge": bridge_record(result) | {"focal_px": [a.camera.fx, b.camera.fx]}},
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
@@ -126,6 +129,7 @@ def bridge_record(result: BridgeResult) -> dict[str, Any]:
         "probability_within_15_deg": None if chosen is None else number(evidence.probabilities[chosen]),
         "spread_deg": number(evidence.spread_deg()),
         "chosen": None if chosen is None else evidence.hypotheses[chosen].source,
+        "matcher": evidence.pair.evidence.matcher,
         "clips": [
             {"name": clip.name, "about": clip.about, "frames": len(clip.frames), "reason": clip.reason}
             for clip in evidence.clips
@@ -150,19 +154,34 @@ def bridge_record(result: BridgeResult) -> dict[str, Any]:
     }
 
 
-def _bridged(options: Options, a: Frame, b: Frame) -> BridgeResult:
+def _bridged(options: Options, images: TwoImages) -> BridgeResult:
     from posesplat.cli.progress import progress_meter
     from posesplat.methods.bridge import BridgeEstimator
     from posesplat.methods.bridge_clips import planned_cost_usd
     from posesplat.providers.inbetween.open import open_inbetween
 
+    a, b = images.a, images.b
     provider = open_inbetween(options.inbetween, options.image_urls)
-    settings = _settings(options, a, b)
+    settings = replace(_settings(options, a, b), clip_camera=_clip_camera(options, provider))
     clips, usd = planned_cost_usd(a, b, provider, settings)
     if usd > settings.max_cost_usd and _agreed(clips, usd, provider):
         settings = replace(settings, max_cost_usd=usd)
     with progress_meter("bridge") as tell:
-        return BridgeEstimator(settings, provider).estimate(a, b, tell)
+        return BridgeEstimator(settings, provider, matcher=images.matcher).estimate(a, b, tell)
+
+
+def _clip_camera(options: Options, provider: InbetweenProvider) -> Camera | None:
+    """The camera that was given for stored clips, of the size of their frames."""
+    from posesplat.providers.inbetween.clip_files import ClipFiles
+
+    if options.camera_clips is None:
+        return None
+    if not isinstance(provider, ClipFiles):
+        raise ValueError(
+            f"--camera-clips is for a folder of clips; got --inbetween {options.inbetween}. Leave it out: "
+            "clips that are made show what A and B show."
+        )
+    return replace(options.reading, camera=options.camera_clips).open([str(provider.clips[0])]).lens_camera
 
 
 def _settings(options: Options, a: Frame, b: Frame) -> BridgeOptions:
@@ -188,7 +207,7 @@ def _settings(options: Options, a: Frame, b: Frame) -> BridgeOptions:
         cache=options.cache or cache_folder("bridge"),
         workers=thread_count(options.workers),
         seed=options.seed,
-        pair=PairOptions(matcher=options.matcher, start=PairStartOptions(seed=options.seed)),
+        pair=PairOptions(start=PairStartOptions(seed=options.seed)),
     )
 
 

@@ -124,3 +124,19 @@ def rescaled_covariance(covariance: Float[np.ndarray, "*n 6 6"], unit: float) ->
     """The covariance that belongs to :func:`rescaled`."""
     factor = np.array([1.0, 1.0, 1.0, unit, unit, unit])
     return np.asarray(covariance * factor[:, None] * factor)
+
+
+def direction_sigma_deg(transform: RigidTransform, covariance: Float[np.ndarray, "6 6"] | None) -> float:
+    """Standard deviation of the direction of a translation across itself, at most 90; 90 where nothing tells it.
+
+    Args:
+        transform: with a translation of any length.
+        covariance: of it, left perturbation (rad, the translation's unit); None where it is not known.
+    """
+    length = float(np.linalg.norm(transform.translation))
+    if covariance is None or length <= 0:
+        return 90.0
+    along = transform.translation / length
+    across = np.eye(3) - np.outer(along, along)
+    largest = float(np.linalg.eigvalsh(across @ covariance[3:, 3:] @ across)[-1])
+    return min(float(np.degrees(np.sqrt(max(largest, 0.0)) / length)), 90.0)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from posesplat.files import whole_file, write_text
+from posesplat.files import load_json_object, whole_file, write_text
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.trajectory import Trajectory
@@ -133,21 +133,6 @@ def read_npz(path: str | PathLike[str]) -> Trajectory:
             f"{path} must be an NPZ trajectory as posesplat writes it; {_lacking(error)}. Write it again."
         ) from error
     return _from_records(path, frames)
-
-
-def load_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-        ValueError: when it is not JSON, or not an object.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a JSON object; got: {error}. Export the file again.") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} must be a JSON object; got {type(record).__name__}. Export the file again.")
-    return record
 
 
 def _from_records(path: Path, frames: list[Any]) -> Trajectory:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from posesplat.datasets.nerfstudio import read_nerfstudio
+from posesplat.files import load_json_object
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.trajectory import Trajectory
-from posesplat.io.archive import FORMAT, load_json_object, read_json, read_npz, write_json, write_npz
+from posesplat.io.archive import FORMAT, read_json, read_npz, write_json, write_npz
 from posesplat.io.colmap import is_colmap_model, read_colmap, write_colmap
 from posesplat.io.kitti import read_kitti, write_kitti
-from posesplat.io.nerfstudio import read_nerfstudio, write_nerfstudio
+from posesplat.io.nerfstudio import write_nerfstudio
 from posesplat.io.tum import read_tum, write_tum
 
 

@@ -116,7 +116,7 @@ class Reconstruction:
         if guessed and same:
             frame = replace(frame, camera=self.cameras[0])
         view = _view(frame, self._anchors[0][1])
-        best = _best_of(self._network, self._anchors, view, self._options)
+        best, _ = _best_of(self._network, self._anchors, view, self._options)
         return best.replace(runtime_s=time.perf_counter() - began)
 
 
@@ -230,11 +230,7 @@ def reconstruct_frames(
         if (pose := estimates[index].cam_from_world) is not None
     )
     clock.lap("Gaussians")
-    anchors = [(estimates[index], views[index]) for index in chosen]
-    for index, estimate in enumerate(estimates):
-        if not estimate.success:
-            other = _best_of(network, anchors[1:], replace(views[index], depth=None), options)
-            estimates[index] = other if other.success else estimate
+    _chain(network, estimates, views, chosen[1:], options)
     clock.lap("other images")
     return done(estimates, SplatMap(gaussians, seen, metric=False), "")
 
@@ -283,30 +279,55 @@ def _aligned(
     return estimates, fits
 
 
+def _chain(
+    network: SplatNetwork,
+    estimates: list[PoseEstimate],
+    views: list[PredictedView],
+    known: Sequence[int],
+    options: ReconstructOptions,
+) -> None:
+    """Pose the views that do not see what the first one sees by those that are known, and others by these in turn."""
+    left = [index for index, estimate in enumerate(estimates) if not estimate.success]
+    while left and known:
+        posed = [(estimates[index], views[index]) for index in known]
+        found = {}
+        for index in left:
+            estimate, view = _best_of(network, posed, replace(views[index], depth=None), options)
+            if estimate.success:
+                found[index] = (estimate, view)
+        for index, answer in found.items():
+            estimates[index], views[index] = answer
+        known = list(found)
+        left = [index for index in left if index not in found]
+
+
 def _best_of(
     network: SplatNetwork,
     posed: Sequence[tuple[PoseEstimate, PredictedView]],
     view: PredictedView,
     options: ReconstructOptions,
-) -> PoseEstimate:
-    """The pose of a view against that one of the scene with which most of its matches agree."""
-    best: tuple[float, PoseEstimate] | None = None
+) -> tuple[PoseEstimate, PredictedView]:
+    """The pose of a view against that one of the scene with which most of its matches agree, and its depth there."""
+    best: tuple[float, PoseEstimate, PredictedView] | None = None
     for estimate, known in posed:
         pose, covariance = estimate.cam_from_world, estimate.covariance
         prediction = predict(network, _batch([known, view]))
         matches = network_matches(prediction, 1, known, view)
         fit = align_view(known, view, matches, options.matches, options.seed, options.threads, corrected=True)
-        relative = fit.estimate
+        relative, seen = fit.estimate, view
         if relative.cam_from_world is not None and pose is not None:
+            seen = _with_depth([known, view], prediction)[1]
+            samples = DepthSamples.of(fit, (known.frame.camera, view.frame.camera), relative.cam_from_world)[1]
+            seen = replace(seen, depth=seen.depth * depth_correction(seen, samples))
             spread = None
             if relative.covariance is not None and covariance is not None:
                 spread = composed_covariance(relative.cam_from_world, relative.covariance, covariance)
             relative = relative.replace(cam_from_world=relative.cam_from_world * pose, covariance=spread)
         score = fit.soft_inliers + (1e9 if relative.success else 0.0)
         if best is None or score > best[0]:
-            best = (score, relative)
+            best = (score, relative, seen)
     assert best is not None
-    return best[1]
+    return best[1], best[2]
 
 
 def _scene(

@@ -30,9 +30,11 @@ from posesplat.providers.inbetween.open import open_inbetween
 from posesplat.providers.inbetween.provider import InbetweenProvider
 from posesplat.providers.multi_view.open import open_multi_view
 from posesplat.providers.multi_view.provider import MultiViewProvider, PosedSubset
+from posesplat.providers.two_view.provider import TwoViewProvider
 
 _SAME_IMAGE = 1.0
 """Mean difference in grey levels up to which two images are one."""
+_NO_WITNESS = "A and B were posed without any frame between them: that is the pair alone, which is asked by itself."
 EvidenceTerm = Callable[[Frame, Frame, Hypothesis], float]
 """A term of one's own: how well the real images agree with a hypothesis, such as by rendering."""
 
@@ -82,6 +84,7 @@ class BridgeEstimator:
         inbetween: InbetweenProvider | None = None,
         estimator: MultiViewProvider | None = None,
         *,
+        matcher: TwoViewProvider | None = None,
         calibration: Calibration | None = None,
         terms: Mapping[str, EvidenceTerm] | None = None,
     ) -> None:
@@ -91,6 +94,7 @@ class BridgeEstimator:
             options: how to bridge.
             inbetween: takes the place of ``options.inbetween``.
             estimator: takes the place of ``options.estimator``; with several workers it must be picklable.
+            matcher: takes the place of ``options.pair.matcher``, for the two images alone.
             calibration: takes the place of the one that comes with the package.
             terms: more evidence, by name; it is reported and, unless the calibration knows it, not weighed.
 
@@ -104,13 +108,13 @@ class BridgeEstimator:
         self.estimator = open_multi_view(options.estimator, options.seed) if estimator is None else estimator
         self.calibration = calibration
         self.terms = dict(terms or {})
-        self._pair = PairEstimator(options.pair)
+        self._pair = PairEstimator(options.pair, matcher)
 
     def estimate(self, a: Frame, b: Frame, on_step: Callable[[str, int, int], None] | None = None) -> BridgeResult:
         """The pose of one pair.
 
         Args:
-            a: the first image; its camera is the world of the answer, and that of the in-between frames.
+            a: the first image; its camera frame is the world of the answer.
             b: the second image; its camera and size may differ.
             on_step: told what is done, how much of it is, and how much there is to do.
 
@@ -293,7 +297,7 @@ def _posed(
 ) -> list[PosedSubset]:
     """The subsets of one clip, A and B first in each."""
     between = [
-        Frame(a.camera, image, name=f"{clip.name}, frame {number}") for number, image in enumerate(clip.frames, 1)
+        Frame(clip.camera, image, name=f"{clip.name}, frame {number}") for number, image in enumerate(clip.frames, 1)
     ]
     frames = [replace(a, depth=None), *between, replace(b, depth=None)]
     last = len(frames) - 1
@@ -306,6 +310,9 @@ def _hypothesis(clip: str, subset: Sequence[int], posed: PosedSubset) -> Hypothe
     if not (first.success and second.success):
         reason = (first if not first.success else second).reason
         return Hypothesis(None, source, clip, False, posed.evidence, reason)
+    if len(subset) and not any(one.success for one in list(posed.trajectory)[2:]):
+        # Every subset of every clip would say the same, and be counted as that many witnesses.
+        return Hypothesis(None, source, clip, False, posed.evidence, _NO_WITNESS)
     assert first.cam_from_world is not None and second.cam_from_world is not None
     pose = second.cam_from_world * first.cam_from_world.inv()
     return Hypothesis(pose, source, clip, posed.translation_observed[1], posed.evidence)

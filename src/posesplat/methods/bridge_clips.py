@@ -10,11 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.methods.bridge_options import BridgeOptions
 from posesplat.providers.inbetween.cache import ClipCache
 from posesplat.providers.inbetween.clip_files import fitted
 from posesplat.providers.inbetween.provider import ClipRequest, Image, InbetweenProvider
+
+_REVISION = 2
+"""Raised when the same frames would give other hypotheses, so that older ones are not read again."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Clip:
     """Its prompt and order, for people."""
     frames: tuple[Image, ...]
     """Without A and B, of A's size."""
+    camera: Camera
+    """Of its frames, see :func:`clip_camera`."""
     reason: str = ""
     """Why there are none."""
 
@@ -81,18 +87,61 @@ def clips_between(
     if usd > options.max_cost_usd:
         raise TooExpensive(missing, usd, options.max_cost_usd, provider.name)
     cache = None if options.cache is None else ClipCache(options.cache / "clips")
+    camera = clip_camera(a, b, provider, options)
     clips = []
     for number, one in enumerate(_plan(a, b, provider, options)):
         name = f"clip {number}"
         try:
             made = provider.frames(one.request) if cache is None else cache.frames(provider, one.request)
         except ValueError as error:
-            clips.append(Clip(name, one.about, (), str(error)))
+            clips.append(Clip(name, one.about, (), camera, str(error)))
         else:
-            clips.append(Clip(name, one.about, tuple(reversed(made) if one.backward else made)))
+            clips.append(Clip(name, one.about, tuple(reversed(made) if one.backward else made), camera))
         if on_done is not None:
             on_done()
     return clips
+
+
+def clip_camera(a: Frame, b: Frame, provider: InbetweenProvider, options: BridgeOptions) -> Camera:
+    """The pinhole of all frames of clips, at A's size.
+
+    The one that was given; else A's, for stored clips and where B has the same; else, for clips that are made, a
+    centred one that sees only what both images show, so that neither end has to be filled up.
+    """
+    own, other = a.camera, b.camera
+    if options.clip_camera is not None:
+        return options.clip_camera.resized(own.width, own.height)
+    if provider.stored_clips is not None or own == other:
+        return own
+    half = [
+        min(min(middle, side - middle) / focal for middle, side, focal in sides)
+        for sides in (
+            [(camera.cx, camera.width, camera.fx) for camera in (own, other)],
+            [(camera.cy, camera.height, camera.fy) for camera in (own, other)],
+        )
+    ]
+    focal = max(0.5 * own.width / half[0], 0.5 * own.height / half[1])
+    return Camera(focal, focal, 0.5 * own.width, 0.5 * own.height, own.width, own.height)
+
+
+def seen_with(frame: Frame, camera: Camera) -> Image:
+    """The frame's image as a camera at the same place would have taken it."""
+    import cv2
+
+    assert frame.image is not None
+    source, image = frame.camera, frame.image
+    if source == camera:
+        return image
+    shrink = max(camera.fx / source.fx, camera.fy / source.fy)
+    if shrink < 1.0:
+        width, height = max(round(source.width * shrink), 1), max(round(source.height * shrink), 1)
+        source = source.resized(width, height)
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    x = source.fx * (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx + source.cx - 0.5
+    y = source.fy * (np.arange(camera.height) + 0.5 - camera.cy) / camera.fy + source.cy - 0.5
+    columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    remapped = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(remapped, np.uint8)
 
 
 def subsets_of(frames: int, options: BridgeOptions, seed: int) -> list[tuple[int, ...]]:
@@ -121,7 +170,8 @@ def subsets_of(frames: int, options: BridgeOptions, seed: int) -> list[tuple[int
 def poses_key(a: Frame, b: Frame, clip: Clip, subsets: Sequence[Sequence[int]], estimator: str, seed: int) -> str:
     """A hash of all that decides the poses of a clip's subsets."""
     digest = hashlib.sha256()
-    facts = [estimator, seed, [list(subset) for subset in subsets], a.camera.to_json(), b.camera.to_json()]
+    cameras = [camera.to_json() for camera in (a.camera, b.camera, clip.camera)]
+    facts = [_REVISION, estimator, seed, [list(subset) for subset in subsets], cameras]
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for image in (a.image, b.image, *clip.frames):
         assert image is not None
@@ -137,14 +187,14 @@ def poses_file(cache: Path, key: str) -> Path:
 
 def _plan(a: Frame, b: Frame, provider: InbetweenProvider, options: BridgeOptions) -> list[_Planned]:
     assert a.image is not None and b.image is not None
-    first = a.image
-    last = fitted(b.image, first)
-    base = ClipRequest(first, last, count=options.frames)
     if provider.stored_clips is not None:
+        base = ClipRequest(a.image, fitted(b.image, a.image), count=options.frames)
         return [
             _Planned(replace(base, number=number), False, f"stored clip {number}")
             for number in range(provider.stored_clips)
         ]
+    camera = clip_camera(a, b, provider, options)
+    first, last = seen_with(a, camera), seen_with(b, camera)
     plan: list[_Planned] = []
     for number, prompt in enumerate(options.prompts):
         for backward in (False, True) if options.both_orders else (False,):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from posesplat.geometry.cameras import Camera
 from posesplat.methods.pair_options import PairOptions
 from posesplat.providers.inbetween.provider import FIXED_PROMPTS
 
@@ -25,6 +26,8 @@ class BridgeOptions:
     """What clips are asked to show: one clip for each, in each order."""
     both_orders: bool = True
     """Whether clips are also made from B to A: generators like to pan one way."""
+    clip_camera: Camera | None = None
+    """Pinhole of the frames between, where it is not that of A; clips that are made follow A and B themselves."""
     frames: int = 14
     """Frames of a clip between A and B, where that can be chosen."""
     subsets: int = 11
@@ -52,6 +55,11 @@ class BridgeOptions:
                 "BridgeOptions needs images of at least 3, subsets, frames and workers of at least 1, and a prompt; "
                 f"got images {self.images}, subsets {self.subsets}, frames {self.frames}, workers {self.workers}, "
                 f"{len(self.prompts)} prompts."
+            )
+        if self.clip_camera is not None and self.clip_camera.distortion:
+            raise ValueError(
+                f"BridgeOptions.clip_camera must be a pinhole; got distortion {self.clip_camera.distortion}. "
+                "Undistort the clips first."
             )
         if self.score not in ("evidence", "published"):
             raise ValueError(f"BridgeOptions.score must be evidence or published; got {self.score!r}.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,8 @@ from posesplat.files import write_text
 from posesplat.methods.bridge_options import BridgeOptions
 from posesplat.methods.pair_options import PairOptions
 
-TRIAL_OPTIONS = BridgeOptions(subsets=6, min_probability=0.0, pair=PairOptions(depth="none"))
-"""Fewer subsets than in use, so that more pairs fit into the time."""
+TRIAL_OPTIONS = BridgeOptions(min_probability=0.0, pair=PairOptions(depth="none"))
+"""As in use, but that every answer is given."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -47,6 +47,8 @@ class CalibrationOptions:
     """Seed of the first room to judge on."""
     held_out: int = 15
     """Rooms to judge on."""
+    subsets: int = 6
+    """Of each clip; fewer than in use, so that more pairs fit into the time."""
 
 
 def trial_of(folder: Path, seed: int, yaw: str, options: BridgeOptions = TRIAL_OPTIONS) -> BridgeTrial | None:
@@ -65,9 +67,9 @@ def trial_of(folder: Path, seed: int, yaw: str, options: BridgeOptions = TRIAL_O
     return trial
 
 
-def trials_of(folder: Path, seeds: Sequence[int]) -> list[BridgeTrial]:
+def trials_of(folder: Path, seeds: Sequence[int], options: BridgeOptions = TRIAL_OPTIONS) -> list[BridgeTrial]:
     """The trials of some rooms, all ranges of turns."""
-    found = (trial_of(folder, seed, yaw) for seed in seeds for yaw in YAW_BINS)
+    found = (trial_of(folder, seed, yaw, options) for seed in seeds for yaw in YAW_BINS)
     return [trial for trial in found if trial is not None]
 
 
@@ -91,8 +93,10 @@ def calibrate(options: CalibrationOptions) -> Calibration:
     Raises:
         ValueError: when no wrong or no right hypothesis came out.
     """
-    fit_on = trials_of(options.out, range(options.first_seed, options.first_seed + options.rooms))
-    judge_on = trials_of(options.out, range(options.first_held_out, options.first_held_out + options.held_out))
+    settings = replace(TRIAL_OPTIONS, subsets=options.subsets)
+    fit_on = trials_of(options.out, range(options.first_seed, options.first_seed + options.rooms), settings)
+    held_out = range(options.first_held_out, options.first_held_out + options.held_out)
+    judge_on = trials_of(options.out, held_out, settings)
     rows, right, weights = labelled_rows(fit_on)
     share = weights * len(weights) / weights.sum()
     calibration = fitted_calibration(rows, right, share, ridge=10.0)
@@ -102,7 +106,7 @@ def calibrate(options: CalibrationOptions) -> Calibration:
         "fitted_on": f"{len(fit_on)} pairs of rooms {options.first_seed} to {options.first_seed + options.rooms - 1}",
         "judged_on": f"{len(judge_on)} pairs of rooms {options.first_held_out} to "
         f"{options.first_held_out + options.held_out - 1}",
-        "subsets": TRIAL_OPTIONS.subsets,
+        "subsets": options.subsets,
         "hypotheses": len(rows),
         "held_out_calibration_error_of_answers": round(of_answers, 4),
         "held_out_calibration_error_of_hypotheses": round(of_all, 4),

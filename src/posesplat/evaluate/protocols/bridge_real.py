@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets.samples import real_sequence
 from posesplat.evaluate.protocols.bridge_rooms import KINDS, BridgeCase, with_object
 from posesplat.geometry.frame import Frame
+from posesplat.methods.bridge_clips import seen_with
 from posesplat.providers.inbetween.clip_files import fitted
 from posesplat.providers.inbetween.flow import FlowMorph
 from posesplat.providers.inbetween.provider import ClipRequest, Image
 
 SCENES = ("fox50", "lund_door12", "strecha/fountain-P11", "middlebury_templeRing19", "robustmvd_sample7")
 """Photographs with true poses."""
-_TURNS_DEG = (25.0, 110.0)
+TURNS_DEG = (25.0, 110.0)
+"""Between A and B."""
 _DETOUR = 1.35
 """Most that a photograph's angles to A and to B may add up to, in angles between A and B."""
 _FEWEST_BETWEEN = 3
@@ -24,13 +29,21 @@ _NEAR = 0.3
 _BESIDE_DEG = (18.0, 60.0)
 
 
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """Photographs of one scene with their poses, read when asked for."""
+
+    name: str
+    labels: tuple[str, ...]
+    """Of each photograph."""
+    cam_from_world: tuple[RigidTransform, ...]
+    read: Callable[[int], Frame]
+
+
 def real_case(
     name: str, root: Path | None, seed: int, *, largest: int = 512, frames: int = 8, clips: int = 4
 ) -> BridgeCase | None:
-    """A random pair of photographs with others between them; None when the scene has none.
-
-    The clips' kinds are drawn from :data:`posesplat.evaluate.protocols.bridge_rooms.KINDS`; here ``mirror`` shows the
-    photographs between mirrored, ``drift`` leads to a photograph beside B, and ``cut`` shows the nearest to A and B.
+    """A random pair of photographs with others between them; None when the scene has none. See :func:`photo_case`.
 
     Args:
         name: one of :data:`SCENES`.
@@ -46,20 +59,47 @@ def real_case(
     sequence = real_sequence(name, root)
     poses = {k: pose for k, pose in enumerate(sequence.cam_from_world or ()) if pose is not None}
     kept = sorted(poses)
-    angles = np.zeros((len(kept), len(kept)))
-    for i, first in enumerate(kept):
-        for j, second in enumerate(kept):
-            angles[i, j] = np.degrees((poses[second].rotation * poses[first].rotation.inv()).magnitude())
+    photos = Photos(name, tuple(map(str, kept)), tuple(poses[k] for k in kept), lambda k: sequence[kept[k]])
+    return photo_case(photos, seed, TURNS_DEG, largest=largest, frames=frames, clips=clips)
+
+
+def photo_case(
+    photos: Photos,
+    seed: int,
+    turns_deg: tuple[float, float],
+    pair: tuple[int, int] | None = None,
+    *,
+    largest: int = 512,
+    frames: int = 8,
+    clips: int = 4,
+) -> BridgeCase | None:
+    """A pair of photographs with clips of those between them; None when too few lie between.
+
+    The clips' kinds are drawn from :data:`posesplat.evaluate.protocols.bridge_rooms.KINDS`; here ``mirror`` shows the
+    photographs between mirrored, ``drift`` leads to a photograph beside B, and ``cut`` shows the nearest to A and B.
+
+    Args:
+        photos: of one scene.
+        seed: of pair and clips.
+        turns_deg: angle between A and B, where the pair is drawn.
+        pair: numbers of A and B; drawn when None.
+        largest: longer side of the images in pixels.
+        frames: most frames of a clip.
+        clips: how many.
+    """
+    poses, angles = photos.cam_from_world, _angles_deg(photos.cam_from_world)
     rng = np.random.default_rng(seed)
-    candidates = [(i, j) for i, j in np.argwhere((angles > _TURNS_DEG[0]) & (angles < _TURNS_DEG[1])).tolist()]
-    for place in rng.permutation(len(candidates)).tolist():
-        i, j = candidates[place]
+    candidates = np.argwhere((angles > turns_deg[0]) & (angles < turns_deg[1]))
+    if pair is not None:
+        candidates = np.array([pair])
+    for place in rng.permutation(len(candidates)):
+        i, j = candidates[place].tolist()
         between = _between(angles, i, j)
         if len(between) < _FEWEST_BETWEEN:
             continue
-        photos = {k: _reduced(sequence[kept[k]], largest) for k in {i, j, *between}}
+        shown = {k: _reduced(photos.read(k), largest) for k in {i, j, *between[:: max(len(between) // frames, 1)]}}
         kinds = tuple(str(one) for one in rng.choice(KINDS, size=clips))
-        a, b = photos[i], photos[j]
+        a, b = shown[i], shown[j]
         made = []
         for kind in kinds:
             path = between
@@ -72,22 +112,29 @@ def real_case(
                 path = near or [between[0], between[-1]]
             path = path[:: max(len(path) // frames, 1)][:frames]
             for k in path:
-                photos.setdefault(k, _reduced(sequence[kept[k]], largest))
-            made.append(tuple(_clip(kind, [_image(photos[k]) for k in path], _image(a), _image(b), frames, rng)))
-        b_from_a: RigidTransform = poses[kept[j]] * poses[kept[i]].inv()
-        return BridgeCase(f"{name} {kept[i]}-{kept[j]} {angles[i, j]:.0f}deg", a, b, b_from_a, tuple(made), kinds)
+                shown[k] = shown[k] if k in shown else _reduced(photos.read(k), largest)
+            made.append(
+                tuple(_clip(kind, [_image(shown[k], a) for k in path], _image(a, a), _image(b, a), frames, rng))
+            )
+        name = f"{photos.name} {photos.labels[i]}-{photos.labels[j]} {angles[i, j]:.0f}deg"
+        return BridgeCase(name, a, b, poses[j] * poses[i].inv(), tuple(made), kinds)
     return None
 
 
-def _between(angles: np.ndarray, i: int, j: int) -> list[int]:
+def _angles_deg(poses: Sequence[RigidTransform]) -> Float[np.ndarray, "n n"]:
+    """Angles between the rotations of all pairs."""
+    rows = np.array([pose.rotation.as_matrix().ravel() for pose in poses]).reshape(len(poses), 9)
+    angles = np.degrees(np.arccos(np.clip(0.5 * (rows @ rows.T - 1.0), -1.0, 1.0)))
+    np.fill_diagonal(angles, 0.0)
+    return np.asarray(angles)
+
+
+def _between(angles: Float[np.ndarray, "n n"], i: int, j: int) -> list[int]:
     """Photographs on the way from one to another, in order."""
     whole = angles[i, j]
-    found = [
-        k
-        for k in range(len(angles))
-        if k not in (i, j) and max(angles[i, k], angles[j, k]) < whole and angles[i, k] + angles[j, k] < _DETOUR * whole
-    ]
-    return sorted(found, key=lambda k: float(angles[i, k]))
+    on_way = (np.maximum(angles[i], angles[j]) < whole) & (angles[i] + angles[j] < _DETOUR * whole)
+    on_way[[i, j]] = False
+    return sorted(np.flatnonzero(on_way).tolist(), key=lambda k: float(angles[i, k]))
 
 
 def _clip(
@@ -111,6 +158,6 @@ def _reduced(frame: Frame, largest: int) -> Frame:
     return Frame(frame.camera.resized(width, height), np.asarray(image, np.uint8), name=frame.name)
 
 
-def _image(frame: Frame) -> Image:
-    assert frame.image is not None
-    return frame.image
+def _image(frame: Frame, like: Frame) -> Image:
+    """The picture as the camera of A would have taken it, whose frames all clips are made of."""
+    return seen_with(frame, like.camera)

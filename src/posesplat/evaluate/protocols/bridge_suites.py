@@ -15,13 +15,14 @@ import numpy as np
 from posesplat.align.consensus_score import shipped_calibration
 from posesplat.datasets.samples import MissingData
 from posesplat.evaluate.protocols.bridge_calibration import TRIAL_OPTIONS, chosen_calibration_error
+from posesplat.evaluate.protocols.bridge_lists import LISTS, listed_cases
 from posesplat.evaluate.protocols.bridge_real import SCENES, real_case
 from posesplat.evaluate.protocols.bridge_rooms import YAW_BINS, BridgeCase, room_case
 from posesplat.evaluate.protocols.bridge_trials import WAYS, BridgeTrial, run_trial, way_scores
 from posesplat.evaluate.protocols.report import Column, Report, Table, skipped
 
-SUITES = ("rooms", "photos")
-"""Synthetic rooms that the calibration never saw, and real photographs."""
+SUITES = ("rooms", "photos", "lists")
+"""Synthetic rooms that the calibration never saw, real photographs, and the data sets of the paper where they are."""
 FIRST_ROOM = 5000
 _COLUMNS = (
     Column("way", "chosen by"),
@@ -46,7 +47,7 @@ class BridgeSettings:
     pairs: int = 10
     """Rooms, one pair for each range of turns in each."""
     photo_pairs: int = 6
-    """Pairs of each set of photographs."""
+    """Pairs of each set of photographs, and of each data set of the paper."""
     seed: int = 0
     """Of rooms, pairs, clips and noise."""
 
@@ -62,7 +63,7 @@ def run_bridge_suites(
     for name in names:
         trials: list[BridgeTrial] = []
         missing: list[tuple[str, str]] = []
-        for part, cases in (_rooms(settings) if name == "rooms" else _photos(settings, missing)).items():
+        for part, cases in _cases(name, settings, missing).items():
             found = []
             for number, make in enumerate(cases):
                 on_progress(f"{name} {part}", number, len(cases))
@@ -80,6 +81,14 @@ def run_bridge_suites(
             report.tables.append(skipped(f"bridge {name} skipped", "Not measured", missing))
         save()
     report.complete = True
+
+
+def _cases(
+    name: str, settings: BridgeSettings, missing: list[tuple[str, str]]
+) -> dict[str, list[Callable[[], BridgeCase | None]]]:
+    if name == "rooms":
+        return _rooms(settings)
+    return _photos(settings, missing) if name == "photos" else _lists(settings, missing)
 
 
 def _rooms(settings: BridgeSettings) -> dict[str, list[Callable[[], BridgeCase | None]]]:
@@ -112,6 +121,18 @@ def _photos(
 
     seeds = range(1000 * settings.seed, 1000 * settings.seed + settings.photo_pairs)
     return {scene: [maker(scene, seed) for seed in seeds] for scene in SCENES}
+
+
+def _lists(
+    settings: BridgeSettings, missing: list[tuple[str, str]]
+) -> dict[str, list[Callable[[], BridgeCase | None]]]:
+    found = {}
+    for name in LISTS:
+        try:
+            found[name] = listed_cases(name, settings.data, settings.photo_pairs, 1000 * settings.seed)
+        except MissingData as error:
+            missing.append((name, str(error)))
+    return found
 
 
 def _table(name: str, trials: list[BridgeTrial]) -> Table:

@@ -109,9 +109,6 @@ def main(arguments: list[str]) -> None:
 
 def _match(pycolmap: Any, folder: Path, job: dict[str, Any]) -> None:
     """Features of all images and matches of all pairs into ``database.db``."""
-    reader = pycolmap.ImageReaderOptions()
-    reader.camera_model = "PINHOLE"
-    reader.camera_params = ",".join(repr(value) for value in job["camera"])
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.num_threads = job["threads"]
     extraction.use_gpu = False
@@ -120,13 +117,19 @@ def _match(pycolmap: Any, folder: Path, job: dict[str, Any]) -> None:
     matching.num_threads = job["threads"]
     matching.use_gpu = False
     database = folder / "database.db"
-    pycolmap.extract_features(
-        database,
-        folder / "images",
-        camera_mode=pycolmap.CameraMode.SINGLE,
-        reader_options=reader,
-        extraction_options=extraction,
-    )
+    # Each call makes one camera, which its images share.
+    for lens in job["cameras"]:
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = "PINHOLE"
+        reader.camera_params = ",".join(repr(value) for value in lens["parameters"])
+        pycolmap.extract_features(
+            database,
+            folder / "images",
+            image_names=lens["images"],
+            camera_mode=pycolmap.CameraMode.SINGLE,
+            reader_options=reader,
+            extraction_options=extraction,
+        )
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = job["seed"]
     pycolmap.match_exhaustive(database, matching_options=matching, verification_options=verification)

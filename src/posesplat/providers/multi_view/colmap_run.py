@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
 from posesplat.providers.multi_view import colmap_process
 
@@ -35,7 +36,7 @@ class ColmapOptions:
     timeout_s: float = 1800.0
     """Wall time after which the images are given up."""
     refine_focal: bool = False
-    """Whether incremental mappers estimate the focal length, shared by all images; the given one is the start."""
+    """Whether incremental mappers estimate the focal length of each camera; the given one is the start."""
 
 
 def check_pycolmap() -> None:
@@ -54,7 +55,7 @@ def run_colmap(
     """Answers of mappers on subsets of frames that share their features and matches, and the last words of a failure.
 
     Args:
-        frames: of one camera.
+        frames: of one camera or of several; those of one share what is estimated of it.
         settings: keys of :data:`posesplat.providers.multi_view.colmap_process.MAPPERS`.
         subsets: numbers of frames; None is all of them.
         options: threads, features, seed.
@@ -77,9 +78,14 @@ def run_colmap(
             if frame.image is None:
                 raise ValueError(f"Structure from motion needs images; frame {frame.name!r} has none.")
             cv2.imwrite(str(folder / "images" / image_name(index)), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
-        camera = frames[0].camera
+        seen_by: dict[Camera, list[str]] = {}
+        for index, frame in enumerate(frames):
+            seen_by.setdefault(frame.camera, []).append(image_name(index))
         job = {
-            "camera": [camera.fx, camera.fy, camera.cx, camera.cy],
+            "cameras": [
+                {"parameters": [camera.fx, camera.fy, camera.cx, camera.cy], "images": names}
+                for camera, names in seen_by.items()
+            ],
             "threads": options.threads,
             "max_features": options.max_features,
             "seed": options.seed,

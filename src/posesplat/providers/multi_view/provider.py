@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
+from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
 
@@ -27,6 +30,33 @@ class PosedSubset:
                 f"PosedSubset needs translation_observed for each of its {len(self.trajectory)} images; got "
                 f"{len(self.translation_observed)}."
             )
+
+    @staticmethod
+    def of(
+        frames: Sequence[Frame],
+        subset: Sequence[int],
+        estimates: Sequence[PoseEstimate],
+        translation_observed: Sequence[bool],
+        evidence: Mapping[str, float] | None = None,
+    ) -> PosedSubset:
+        """The answer for a subset, with the names and times of its frames."""
+        times = np.array([frames[image].timestamp for image in subset])
+        names = tuple(frames[image].name for image in subset)
+        return PosedSubset(Trajectory(tuple(estimates), times, names), tuple(translation_observed), evidence or {})
+
+
+def check_subsets(frames: Sequence[Frame], subsets: Sequence[Sequence[int]]) -> None:
+    """What every provider asks of its input.
+
+    Raises:
+        ValueError: for a frame without an image, or a subset without two different frames.
+    """
+    for frame in frames:
+        if frame.image is None:
+            raise ValueError(f"Subsets need images; frame {frame.name!r} has depth only. Pass colour frames.")
+    for subset in subsets:
+        if len(set(subset)) != len(subset) or len(subset) < 2:
+            raise ValueError(f"A subset needs at least two different images; got {list(subset)}.")
 
 
 @runtime_checkable

@@ -14,16 +14,16 @@ from scipy.spatial.transform import RigidTransform, Rotation
 
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
-from posesplat.geometry.trajectory import Trajectory
 from posesplat.providers.multi_view.colmap_run import ColmapOptions, check_pycolmap, image_name, run_colmap
-from posesplat.providers.multi_view.provider import PosedSubset
+from posesplat.providers.multi_view.provider import PosedSubset, check_subsets
 
-KNOWN_FOCAL, UNKNOWN_FOCAL = "global", "incremental"
-"""The mappers: only the incremental one can estimate the focal length."""
+KNOWN_FOCAL, UNKNOWN_FOCAL, SEVERAL_CAMERAS = "global", "incremental", "incremental, small angles"
+"""The mappers: only incremental ones can estimate focal lengths; with two known cameras, pycolmap 4.2.1's global one is
+up to 9 degrees off where the incremental one is 0.1 (a room, 3 and 5 images)."""
 
 
 class SfmPoses:
-    """COLMAP on each subset; one camera for all frames, its focal length given or estimated."""
+    """COLMAP on each subset; focal lengths are given, or estimated for each camera."""
 
     name = "sfm"
 
@@ -43,17 +43,14 @@ class SfmPoses:
         subsets: Sequence[Sequence[int]],
         on_done: Callable[[], None] | None = None,
     ) -> list[PosedSubset]:
-        """See :class:`posesplat.providers.multi_view.provider.MultiViewProvider`.
-
-        Raises:
-            ValueError: when the frames have more than one camera.
-        """
-        if any(frame.camera != frames[0].camera for frame in frames):
-            raise ValueError("sfm needs one camera for all frames; got several. Use --estimator tracks.")
-        answers, fault = run_colmap(frames, [self.setting], subsets, self.options, on_done)
+        """See :class:`posesplat.providers.multi_view.provider.MultiViewProvider`."""
+        check_subsets(frames, subsets)
+        several = len({frame.camera for frame in frames}) > 1
+        setting = SEVERAL_CAMERAS if several else self.setting
+        answers, fault = run_colmap(frames, [setting], subsets, self.options, on_done)
         missing = {"poses": {}, "fault": f"COLMAP stopped: {fault or 'no answer'}"}
         return [
-            _posed_subset(frames, subset, answers.get((self.setting, number), missing))
+            _posed_subset(frames, subset, answers.get((setting, number), missing))
             for number, subset in enumerate(subsets)
         ]
 
@@ -76,6 +73,4 @@ def _posed_subset(frames: Sequence[Frame], subset: Sequence[int], answer: dict[s
     pairs = [set(track) for track in answer.get("tracks", ())]
     if pairs:
         evidence["shared_points"] = float(sum({image_name(subset[0]), image_name(subset[1])} <= pair for pair in pairs))
-    times = np.array([frames[image].timestamp for image in subset])
-    trajectory = Trajectory(tuple(estimates), times, tuple(frames[image].name for image in subset))
-    return PosedSubset(trajectory, tuple(one.success for one in estimates), evidence)
+    return PosedSubset.of(frames, subset, estimates, [one.success for one in estimates], evidence)

@@ -12,8 +12,7 @@ from posesplat.align.view_graph import ViewGraph, ViewGraphOptions
 from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.poses import rescaled, rescaled_covariance
-from posesplat.geometry.trajectory import Trajectory
-from posesplat.providers.multi_view.provider import PosedSubset
+from posesplat.providers.multi_view.provider import PosedSubset, check_subsets
 
 
 class TrackPoses:
@@ -32,6 +31,7 @@ class TrackPoses:
         on_done: Callable[[], None] | None = None,
     ) -> list[PosedSubset]:
         """See :class:`posesplat.providers.multi_view.provider.MultiViewProvider`."""
+        check_subsets(frames, subsets)
         graph = ViewGraph(frames, self.graph_options)
         answers = []
         for subset in subsets:
@@ -75,10 +75,7 @@ def _posed_subset(
     if found is not None:
         evidence = {"points": float(found.points), "residual_px": found.residual_px}
         evidence["shared_points"] = float(found.shared_points.get(subset[1], 0))
-    times = np.array([frames[image].timestamp for image in subset])
-    return PosedSubset(
-        Trajectory(tuple(estimates), times, tuple(frames[image].name for image in subset)), tuple(observed), evidence
-    )
+    return PosedSubset.of(frames, subset, estimates, observed, evidence)
 
 
 def _sentence(reason: str) -> str:
