@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from posesplat.images import DepthUnits, naturally_sorted, read_colour, read_depth, times_of
+from posesplat.images import DepthUnits, naturally_sorted, read_colour, read_depth, reduced_image, times_of
 
 MILLIMETRES = DepthUnits(1000.0)
 RNG = np.random.default_rng(0)
@@ -100,3 +100,10 @@ def test_order_is_natural_and_times_come_from_names() -> None:
     assert times_of(seconds) == [3.359684, 3.36, 3.4, 10.5]
     assert times_of([Path("1403715273262142976.png")]) == pytest.approx([1403715273.262143], abs=1e-6)
     assert times_of([Path("a7.png"), Path("a9.png")]) == [0.0, 1.0]
+
+
+def test_reduced_images_hold_the_means_of_blocks() -> None:
+    blocks = PICTURE.reshape(10, 4, 15, 4, 3).mean(axis=(1, 3))
+    assert np.abs(reduced_image(PICTURE, 15) - blocks).max() <= 0.51
+    assert reduced_image(PICTURE, 60) is PICTURE
+    assert reduced_image(np.zeros((3, 900, 3), np.uint8), 90).shape == (1, 90, 3)

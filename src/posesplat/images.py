@@ -178,6 +178,17 @@ def stored_depth(path: Path) -> Shaped[np.ndarray, "height width"]:
     return stored
 
 
+def reduced_image(image: UInt8[np.ndarray, "_ _ 3"], longest_px: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    """An image whose longer side has at most so many pixels; the same one where it has no more already."""
+    import cv2
+
+    scale = longest_px / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def base_name(name: str) -> str:
     """The name of a frame or file without folder and without the suffix of an image, depth map or array."""
     path = PurePath(name)

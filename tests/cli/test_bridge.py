@@ -50,7 +50,13 @@ def test_the_output_folder_is_the_contract(
     assert main(run) == 0
     record = json.loads((out / "result.json").read_text())
     assert json.loads(capsys.readouterr().out) == record
-    assert set(record["files"]) == {"trajectory.txt", "result.json", "report.html"}
+    assert set(record["files"]) == {
+        "trajectory.txt",
+        "result.json",
+        "report.html",
+        "seen/000000.jpg",
+        "seen/000001.jpg",
+    }
     bridged = record["bridge"]
     pose = np.array(bridged["b_from_a"])
     assert np.allclose(pose, record["frames"][1]["cam_from_world"])

@@ -45,12 +45,14 @@ def test_the_output_folder_is_the_contract(found: Path) -> None:
         "colmap/cameras.txt",
         "colmap/images.txt",
         "colmap/points3D.txt",
+        *(f"seen/{index:06d}.jpg" for index in range(3)),
     }
     record = record_of(found)
     assert set(record["files"]) == files
     assert record["options"]["start"] == "none"
     assert [frame["name"] for frame in record["frames"]] == [f"{100 + k / 30:.6f}.png" for k in (1, 3, 5)]
     assert all(frame["scale"] == {"metric": True, "source": "map"} for frame in record["frames"])
+    assert Path(record["map"]["file"]).is_absolute() and record["map"]["metric"]
 
 
 def test_frames_are_found_where_they_were_taken(found: Path, cam_from_world: RigidTransform) -> None:
@@ -58,6 +60,7 @@ def test_frames_are_found_where_they_were_taken(found: Path, cam_from_world: Rig
         centre = np.linalg.inv(frame["cam_from_world"])[:3, 3]
         error = float(np.linalg.norm(centre - true.inv().translation))
         assert error < 0.003
+        assert np.allclose(frame["true_cam_from_world"], true.as_matrix(), atol=1e-6)
         assert frame["error"]["translation"] == pytest.approx(error, abs=1e-6)
 
 

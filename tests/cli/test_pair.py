@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -63,9 +64,11 @@ def test_the_folder_holds_what_every_command_writes(found: Path) -> None:
     assert frames[1]["scale"] == {"metric": True, "source": "depth sensor"}
     assert len(read_ply(found / "gaussians.ply")) > 20_000
     page = (found / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64") == 5
+    assert page.count("data:image/jpeg;base64") == 6
     assert "between" in page
-    assert "http" not in page.replace("http-equiv", "")
+    outside = re.sub(r'data-page="[^"]*"', "", page)
+    assert len(outside) < 0.5 * len(page)
+    assert "http" not in outside.replace("http-equiv", "")
 
 
 def test_swapped_images_give_the_inverse_pose(found: Path, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_the_output_folder_is_the_contract(tracked: Path) -> None:
         "result.json",
         "gaussians.ply",
         "report.html",
+        "seen",
     }
     assert record["command"] == "track"
     assert record["seed"] == 0

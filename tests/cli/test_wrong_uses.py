@@ -174,7 +174,15 @@ OTHERS = [
     WrongUse("doctor --jsn", "no argument --jsn", "Did you mean --json"),
     WrongUse("completion tcsh", "nvalid choice 'tcsh'", "Expected one of .*bash"),
 ]
-TABLE = [*LOCALIZE, *MAP, *TRACK, *PAIR, *BRIDGE, *RECONSTRUCT, *TRAIN, *OTHERS]
+VIEW = [
+    WrongUse("view", "Nothing to view", "pass at least one output folder"),
+    WrongUse("view nowhere", "nowhere", "Pass"),
+    WrongUse("view {wrong}/empty", "result.json", "Pass"),
+    WrongUse("view {map} --port 99999", "--port must be between 0 and 65535", "Leave it out"),
+    WrongUse("view {map} --max-splats 0", "--max-splats must be at least 1", "Leave it out"),
+    WrongUse("view {map} --host example.invalid --port 0", "example.invalid", "127.0.0.1"),
+]
+TABLE = [*LOCALIZE, *MAP, *TRACK, *PAIR, *BRIDGE, *RECONSTRUCT, *TRAIN, *VIEW, *OTHERS]
 
 
 @pytest.fixture(scope="session")

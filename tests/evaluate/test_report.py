@@ -14,8 +14,8 @@ from posesplat.datasets.sequences import FrameSequence
 from posesplat.evaluate.frame_errors import FrameErrors, standard_deviations
 from posesplat.evaluate.reports import plots
 from posesplat.evaluate.reports.localization import frame_table, localization_report
-from posesplat.evaluate.reports.page import HtmlTable, Page
-from posesplat.evaluate.reports.pictures import compare_frame
+from posesplat.evaluate.reports.page import HtmlTable, Page, SceneView
+from posesplat.evaluate.reports.pictures import Picture, compare_frame
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.splat_map import MapView, SplatMap
@@ -201,3 +201,39 @@ def test_text_is_escaped_everywhere() -> None:
     page.add_code("<b>code")
     assert "b" not in parsed(page.html()).tags
     assert page.html().count("&lt;b&gt;") == 11
+
+
+def test_options_are_told_as_a_person_writes_them() -> None:
+    page = Page("a")
+    options = {"every": 1, "json": False, "resume": True, "frames": ["x", "y"], "export": "", "rule": {"limit": None}}
+    page.add_options(replace(RunRecord.begin("localize", {}), options=options))
+    told = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.html()))
+    assert told == {
+        "every": "1",
+        "json": "no",
+        "resume": "yes",
+        "frames": "x, y",
+        "export": "none",
+        "rule.limit": "none",
+    }
+
+
+def test_an_inner_page_is_held_whole_and_loads_nothing_by_itself() -> None:
+    inner = "<!doctype html><script>const a = \"x\" && 'y';</script><img src='data:,'>"
+    page = Page("a")
+    page.add_view(SceneView(inner, "what it is", Picture(np.zeros((4, 4, 3), np.uint8), "first view")))
+    held: list[str] = []
+
+    class Frames(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag == "iframe":
+                held.append(dict(attrs)["data-page"] or "")
+                assert not {"src", "srcdoc"} & dict(attrs).keys()
+
+    Frames().feed(page.html())
+    assert held == [inner]
+    assert all(link.startswith("data:image/jpeg") for link in parsed(page.html()).loads)
+    page = Page("b")
+    page.add_view(SceneView(None, "how to get it", Picture(np.zeros((4, 4, 3), np.uint8), "first view")))
+    assert "iframe" not in parsed(page.html()).tags
+    assert "how to get it" in page.html()

@@ -11,6 +11,7 @@ from scipy.spatial.transform import RigidTransform, Rotation
 
 from posesplat.geometry.poses import (
     adjoint,
+    centre_covariance,
     composed_covariance,
     direction_sigma_deg,
     exp,
@@ -163,3 +164,17 @@ def test_direction_of_a_translation_is_as_sure_as_its_samples() -> None:
     assert direction_sigma_deg(pose, spread) == pytest.approx(angles.std(), rel=0.1)
     assert direction_sigma_deg(pose, None) == direction_sigma_deg(RigidTransform.identity(), spread) == 90.0
     assert direction_sigma_deg(pose, 1e6 * np.eye(6)) == 90.0
+
+
+def test_the_covariance_of_the_centre_is_that_of_the_differentiated_pose() -> None:
+    rng = np.random.default_rng(8)
+    pose = RigidTransform.from_components(rng.normal(size=3), Rotation.from_rotvec([0.4, -1.2, 0.7]))
+    factor = rng.normal(size=(6, 6))
+    covariance = factor @ factor.T
+    step = 1e-6
+    slopes = [
+        (perturbed(pose, step * axis).inv().translation - perturbed(pose, -step * axis).inv().translation) / (2 * step)
+        for axis in np.eye(6)
+    ]
+    jacobian = np.stack(slopes, axis=1)
+    assert centre_covariance(pose, covariance) == pytest.approx(jacobian @ covariance @ jacobian.T, rel=1e-6, abs=1e-8)

@@ -83,6 +83,7 @@ def run(options: Options) -> int:
     from posesplat.evaluate.reports.bridging import bridge_facts, bridge_report
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.io.seen_images import small_images
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
@@ -106,7 +107,11 @@ def run(options: Options) -> int:
             a.camera,
             exports=exports,
             report=None if options.no_report else bridge_report(record, a, b, result),
-            extra={"bridge": bridge_record(result) | {"focal_px": [a.camera.fx, b.camera.fx]}},
+            extra={
+                "cameras": [a.camera.to_json(), b.camera.to_json()],
+                "bridge": bridge_record(result) | {"focal_px": [a.camera.fx, b.camera.fx]},
+            },
+            seen={} if options.no_report else small_images([a, b]),
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": Command("posesplat.cli.train", "Train the feed-forward network on rooms, videos or photos without poses."),
     "weights": Command("posesplat.cli.weights", "List, fetch and find the weights of networks."),
+    "view": Command("posesplat.cli.view", "Look at results and maps in three dimensions, in a browser."),
     "bench": Command("posesplat.cli.bench", "Measure localisation and the kernels, with rivals in the same run."),
     "doctor": Command("posesplat.cli.doctor", "Say what is installed, what is missing, and how to get it."),
     "completion": Command("posesplat.cli.completion", "Print what makes a shell complete commands and options."),

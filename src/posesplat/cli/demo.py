@@ -186,18 +186,25 @@ def _write(options: Options, record: RunRecord, clips: list[ClipResult]) -> None
     from posesplat.evaluate.reports import plots
     from posesplat.evaluate.reports.demonstration import clip_json, demonstration_report, overview_png
     from posesplat.io.results import REPORT, output_folder, write_result_json, write_results
+    from posesplat.io.seen_images import small_images
+    from posesplat.viewer.page import report_view
+    from posesplat.viewer.shown import ShownResult
 
+    shown = []
     with output_folder(options.out) as folder:
         for clip in clips:
             inner = folder / clip.name
             inner.mkdir()
             clip.scene.save(inner / "map.ply")
             trajectory, true = answered_trajectory(clip.answers, clip.shown)
-            errors = FrameErrors.of(trajectory, true)
-            write_results(inner, record, trajectory, clip.held_out.frames.camera, errors=errors)
+            errors, camera = FrameErrors.of(trajectory, true), clip.held_out.frames.camera
+            seen = small_images([answer.query.frame for answer in clip.answers if answer.method == clip.shown])
+            write_results(inner, record, trajectory, camera, errors=errors, true=tuple(true), seen=seen)
+            shown.append(ShownResult.of_map(clip.name, trajectory, camera, clip.scene, tuple(true), seen))
+        view = report_view(shown, options.threads)
         if plots.have_matplotlib():
             (folder / "overview.png").write_bytes(overview_png(clips))
-        (folder / REPORT).write_text(demonstration_report(record, clips, _notes(options)), encoding="utf-8")
+        (folder / REPORT).write_text(demonstration_report(record, clips, _notes(options), view), encoding="utf-8")
         write_result_json(folder, {**record.to_json(), "clips": [clip_json(clip) for clip in clips]})
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from posesplat.gaussians.splat_map import SplatMap
     from posesplat.geometry.trajectory import Trajectory
     from posesplat.io.frame_poses import FramePoses
+    from posesplat.io.seen_images import SmallImages
 
 _LOG = logging.getLogger(__name__)
 _START_RULES = ("previous", "velocity", "none")
@@ -56,7 +57,7 @@ class Options:
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""
     """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
     pictures: int = 3
-    """How many frames the report shows; 0 for none."""
+    """How many frames the report shows; 0 for a report without any picture."""
     no_report: bool = False
     """Leave report.html out."""
     json: bool = False
@@ -84,6 +85,7 @@ def run(options: Options) -> int:
     from posesplat.gaussians.splat_map import SplatMap
     from posesplat.io.frame_poses import read_frame_poses, true_poses
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.io.seen_images import small_images
     from posesplat.providers.specs import unknown_spec
 
     began = time.perf_counter()
@@ -107,6 +109,7 @@ def run(options: Options) -> int:
     true = None if true is None else true[: len(trajectory)]
     errors = None if true is None else FrameErrors.of(trajectory, true)
     record = replace(record, duration_s=time.perf_counter() - began, interrupted=interrupted)
+    seen = {} if options.no_report else small_images(frames)
     with output_folder(options.out) as folder:
         written = write_results(
             folder,
@@ -115,7 +118,10 @@ def run(options: Options) -> int:
             frames.camera,
             exports=exports,
             errors=errors,
-            report=_report(options, record, scene, frames, trajectory, true) if not options.no_report else None,
+            report=None if options.no_report else _report(options, record, scene, frames, trajectory, true, seen),
+            extra={"map": {"file": str(options.map.resolve()), "metric": scene.metric}},
+            true=true,
+            seen=seen,
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
@@ -159,10 +165,15 @@ def _report(
     frames: FrameSequence,
     trajectory: Trajectory,
     true: FramePoses | None,
+    seen: SmallImages,
 ) -> str:
     from posesplat.evaluate.reports.localization import localization_report
+    from posesplat.viewer.page import report_view
+    from posesplat.viewer.shown import ShownResult
 
-    return localization_report(record, scene, frames, trajectory, true, options.pictures, options.threads)
+    shown = ShownResult.of_map(options.out.name, trajectory, frames.camera, scene, true, seen)
+    view = report_view([shown], options.threads) if options.pictures else None
+    return localization_report(record, scene, frames, trajectory, true, options.pictures, options.threads, view)
 
 
 def _print_table(options: Options, trajectory: Trajectory, errors: FrameErrors | None, metric: bool) -> None:

@@ -69,7 +69,10 @@ def run(options: Options) -> int:
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.gaussians.ply import write_ply
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.io.seen_images import small_images
     from posesplat.methods.pair_scene import LiftedPair
+    from posesplat.viewer.page import report_view
+    from posesplat.viewer.shown import ShownResult
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
@@ -94,17 +97,28 @@ def run(options: Options) -> int:
     pose = result.estimate.cam_from_world
     lifted = LiftedPair(None, None) if pose is None else LiftedPair.of(a, b, options.threads)
     scene = None if pose is None else lifted.in_camera_a(pose)
+    shown = ShownResult(
+        options.out.name,
+        pair_trajectory(a, b, result.estimate),
+        (a.camera, b.camera),
+        scene,
+        seen={} if options.no_report else small_images([a, b]),
+        metric=result.estimate.scale.metric,
+    )
     with output_folder(options.out) as folder:
         if scene is not None:
             write_ply(folder / _SCENE, scene, ("world: the camera frame of image A",))
         written = write_results(
             folder,
             record,
-            pair_trajectory(a, b, result.estimate),
+            shown.trajectory,
             a.camera,
             exports=exports,
-            report=None if options.no_report else pair_report(record, a, b, result, lifted, options.threads),
-            extra={"pair": _pair_record(images, result)},
+            report=None
+            if options.no_report
+            else pair_report(record, a, b, result, lifted, options.threads, report_view([shown], options.threads)),
+            extra={"cameras": [a.camera.to_json(), b.camera.to_json()], "pair": _pair_record(images, result)},
+            seen=shown.seen,
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from posesplat.geometry.frame import Frame
     from posesplat.geometry.trajectory import Trajectory
     from posesplat.learned.reconstruction import Reconstruction
+    from posesplat.viewer.shown import ShownResult
 
 _SCENE = "gaussians.ply"
 _WITH_CAMERAS = ("colmap", "colmap-binary", "nerfstudio")
@@ -65,6 +66,8 @@ def run(options: Options) -> int:
     from posesplat.evaluate.run_record import RunRecord
     from posesplat.geometry.trajectory import Trajectory
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.io.seen_images import small_images
+    from posesplat.viewer.shown import ShownResult
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
@@ -86,6 +89,14 @@ def run(options: Options) -> int:
     names = _unique([*found.trajectory.names, *(frame.name for frame in asked)])
     trajectory = Trajectory(tuple(estimates), np.arange(len(names), dtype=np.float64), names)
     record = replace(record, duration_s=time.perf_counter() - began)
+    shown = ShownResult(
+        options.out.name,
+        trajectory,
+        tuple(frame.camera for frame in frames),
+        None if found.scene is None else found.scene.gaussians,
+        seen={} if options.no_report else small_images(frames),
+        metric=False,
+    )
     with output_folder(options.out) as folder:
         _write_scene(folder, found, frames, trajectory, exports)
         written = write_results(
@@ -94,8 +105,9 @@ def run(options: Options) -> int:
             trajectory,
             found.cameras[0],
             exports=[name for name in exports if name not in _WITH_CAMERAS],
-            report=None if options.no_report else _report(options, record, frames, found, trajectory),
-            extra={"reconstruction": _summary(found, frames)},
+            report=None if options.no_report else _report(options, record, frames, found, shown),
+            extra={"cameras": [camera.to_json() for camera in shown.cameras], "reconstruction": _summary(found)},
+            seen=shown.seen,
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
@@ -147,26 +159,25 @@ def _write_scene(
             write_colmap(path, trajectory, cameras, found.scene.gaussians, binary=name == "colmap-binary")
 
 
-def _summary(found: Reconstruction, frames: list[Frame]) -> dict[str, Any]:
+def _summary(found: Reconstruction) -> dict[str, Any]:
     focal = found.focal
     known = focal is not None and focal.focal_px is not None
     return {
         "success": found.success,
         "reason": found.reason,
         "gaussians": 0 if found.scene is None else len(found.scene.gaussians),
-        "cameras": [frame.camera.to_json() for frame in frames],
         "focal_interval_px": list(focal.interval_px) if focal is not None and known else None,
         "network_cam_from_world": [pose.as_matrix().tolist() for pose in found.network_poses],
         "seconds": {name: round(seconds, 4) for name, seconds in found.seconds.items()},
     }
 
 
-def _report(
-    options: Options, record: RunRecord, frames: list[Frame], found: Reconstruction, trajectory: Trajectory
-) -> str:
+def _report(options: Options, record: RunRecord, frames: list[Frame], found: Reconstruction, shown: ShownResult) -> str:
     from posesplat.evaluate.reports.reconstruction import reconstruction_report
+    from posesplat.viewer.page import report_view
 
-    return reconstruction_report(record, frames, found, trajectory, options.threads)
+    view = report_view([shown], options.threads)
+    return reconstruction_report(record, frames, found, shown.trajectory, options.threads, view)
 
 
 def _print_table(options: Options, found: Reconstruction, trajectory: Trajectory) -> None:

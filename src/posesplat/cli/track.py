@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from posesplat.methods.track_options import TrackOptions
     from posesplat.methods.track_state import TrackState
     from posesplat.providers.masks.provider import MaskProvider
+    from posesplat.viewer.shown import ShownResult
 
 _LOG = logging.getLogger(__name__)
 _CHECKPOINT_S = 20.0
@@ -69,7 +70,7 @@ class Options:
     json: bool = False
     """Print result.json instead of a table."""
     pictures: int = 3
-    """Frames shown in the report."""
+    """Frames shown in the report; 0 leaves out the scene in three dimensions as well."""
     no_report: bool = False
     """Write no report.html."""
     readout: float | None = None
@@ -105,9 +106,12 @@ def run(options: Options) -> int:
     """Track, write the output folder, print; an interrupted run writes the frames done so far."""
     from posesplat.evaluate.frame_errors import FrameErrors
     from posesplat.evaluate.run_record import RunRecord
+    from posesplat.evaluate.tracking_errors import aligned_truth
     from posesplat.gaussians.ply import write_ply
     from posesplat.io.frame_poses import seen_from_first, true_poses
     from posesplat.io.results import check_output_folder, output_folder, parse_exports, write_results
+    from posesplat.io.seen_images import small_images
+    from posesplat.viewer.shown import ShownResult
 
     began = time.perf_counter()
     exports = parse_exports(options.export)
@@ -123,6 +127,15 @@ def run(options: Options) -> int:
     true = None if true is None else seen_from_first(true[:count])
     errors = None if true is None else FrameErrors.of(found.trajectory, true) if _is_metric(found) else None
     record = replace(record, duration_s=time.perf_counter() - began, interrupted=found.interrupted)
+    shown = ShownResult(
+        options.out.name,
+        found.trajectory,
+        (frames.camera,) * count,
+        found.gaussians,
+        aligned_truth(found.trajectory, true),
+        {} if options.no_report else small_images(frames[:count]),
+        metric=_is_metric(found),
+    )
     with output_folder(options.out) as folder:
         if found.gaussians is not None:
             write_ply(folder / _SCENE, found.gaussians, ("world: the camera frame of the first image",))
@@ -133,8 +146,10 @@ def run(options: Options) -> int:
             frames.camera,
             exports=exports,
             errors=errors,
-            report=None if options.no_report else _report(options, record, found, true),
+            report=None if options.no_report else _report(options, record, found, true, shown),
             extra=_camera_record(found.camera),
+            true=shown.true,
+            seen=shown.seen,
         )
     if options.json:
         sys.stdout.write(json.dumps(written, indent=1, allow_nan=False) + "\n")
@@ -301,12 +316,21 @@ def _camera_record(camera: CameraEstimate | None) -> dict[str, Any]:
     }
 
 
-def _report(options: Options, record: RunRecord, found: _Found, true: FramePoses | None) -> str:
+def _report(options: Options, record: RunRecord, found: _Found, true: FramePoses | None, shown: ShownResult) -> str:
     from posesplat.evaluate.reports.tracking import tracking_report
+    from posesplat.viewer.page import report_view
 
     frames = found.frames[: len(found.trajectory)]
     return tracking_report(
-        record, frames, found.trajectory, found.gaussians, true, found.camera, options.pictures, masks=found.masks
+        record,
+        frames,
+        found.trajectory,
+        found.gaussians,
+        true,
+        found.camera,
+        options.pictures,
+        masks=found.masks,
+        view=report_view([shown]) if options.pictures else None,
     )
 
 

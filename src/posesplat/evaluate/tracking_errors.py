@@ -110,6 +110,17 @@ class TrackingErrors:
         return TrackingErrors(translation, rotation_deg, alignment, not metric, tuple(rows))
 
 
+def aligned_truth(
+    trajectory: Trajectory, true: Sequence[RigidTransform | None] | None
+) -> tuple[RigidTransform | None, ...]:
+    """True poses in the world and unit of a trajectory, by the alignment of its errors; empty where there is none."""
+    errors = None if true is None else TrackingErrors.of(trajectory, true)
+    if true is None or errors is None or errors.true_from_world is None:
+        return ()
+    world_from_true = errors.true_from_world.inverse()
+    return tuple(None if pose is None else world_from_true.moved_cameras(pose) for pose in true)
+
+
 def observable(trajectory: Trajectory) -> Bool[np.ndarray, " n"]:
     """Which frames have a pose whose translation means something."""
     return np.array([e.success and not translation_unknown(e.covariance) for e in trajectory], dtype=bool)

@@ -68,6 +68,15 @@ def inverse_covariance(b_from_a: RigidTransform, covariance: Float[np.ndarray, "
     return np.asarray(change @ covariance @ change.T)
 
 
+def centre_covariance(cam_from_world: RigidTransform, covariance: Float[np.ndarray, "6 6"]) -> Float[np.ndarray, "3 3"]:
+    """Covariance of the camera's centre in the world, to first order.
+
+    exp(xi) * cam_from_world has its centre at c - R^T v for small xi = (omega, v): the turn leaves it where it is.
+    """
+    world_from_cam = cam_from_world.rotation.as_matrix().T
+    return np.asarray(world_from_cam @ covariance[3:, 3:] @ world_from_cam.T)
+
+
 def composed_covariance(
     c_from_b: RigidTransform,
     covariance_c_from_b: Float[np.ndarray, "6 6"],

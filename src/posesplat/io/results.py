@@ -23,6 +23,8 @@ from posesplat.geometry.cameras import Camera
 from posesplat.geometry.trajectory import Trajectory
 from posesplat.io.archive import trajectory_record
 from posesplat.io.formats import FORMATS, write_trajectory
+from posesplat.io.frame_poses import FramePoses
+from posesplat.io.seen_images import SmallImages, write_seen
 
 RESULT = "result.json"
 REPORT = "report.html"
@@ -119,6 +121,8 @@ def write_results(
     errors: FrameErrors | None = None,
     report: str | None = None,
     extra: dict[str, Any] | None = None,
+    true: FramePoses | None = None,
+    seen: SmallImages | None = None,
 ) -> dict[str, Any]:
     """Write trajectory.txt, result.json, report.html and exports into the folder that :func:`output_folder` yields.
 
@@ -134,6 +138,8 @@ def write_results(
         errors: errors of the frames where the truth is known.
         report: the HTML page.
         extra: more entries of result.json.
+        true: true cam_from_world of each frame in the world of the trajectory, None where it is not known.
+        seen: small images of frames by index, for :func:`posesplat.io.seen_images.write_seen`.
 
     Returns:
         The content of result.json.
@@ -149,6 +155,9 @@ def write_results(
     if report is not None:
         (folder / REPORT).write_text(report, encoding="utf-8")
     record = result_record(run, trajectory, camera, errors)
+    for frame, pose in zip(record["frames"], true or (), strict=True) if true else ():
+        frame["true_cam_from_world"] = None if pose is None else pose.as_matrix().tolist()
+    write_seen(folder, seen or {})
     record |= {"exports_left_out": skipped, **(extra or {})}
     return write_result_json(folder, record)
 

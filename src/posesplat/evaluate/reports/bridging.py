@@ -35,7 +35,8 @@ def bridge_facts(result: BridgeResult) -> dict[str, str]:
             facts["translation"] = "not observable"
     if evidence.chosen is not None:
         facts["probability within 15 deg"] = number_text(float(evidence.probabilities[evidence.chosen]), ".2f")
-        facts["spread of its clip"] = f"{number_text(evidence.spread_deg(), '.1f')} deg"
+        if np.isfinite(evidence.spread_deg()):
+            facts["spread of its clip"] = f"{evidence.spread_deg():.1f} deg"
         facts["best hypothesis"] = evidence.hypotheses[evidence.chosen].source
     facts["subsets posed"] = f"{posed} of {len(evidence.hypotheses) - 1}, in {len(evidence.clips)} clips"
     facts["the pair alone"] = _pair_words(evidence)

@@ -17,7 +17,7 @@ from posesplat.evaluate.protocols.trials import FALLBACK, Answer, Method, error_
 from posesplat.evaluate.reports import plots
 from posesplat.evaluate.reports.frame_pictures import ShownFrame, add_frame_pictures
 from posesplat.evaluate.reports.localization import SIGMA_NOTE, add_plots, frame_table, shown_frames
-from posesplat.evaluate.reports.page import HtmlTable, Page
+from posesplat.evaluate.reports.page import HtmlTable, Page, SceneView
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.splat_map import SplatMap
 
@@ -83,14 +83,17 @@ class ClipResult:
         ]
 
 
-def demonstration_report(run: RunRecord, clips: Sequence[ClipResult], notes: Sequence[str]) -> str:
-    """The HTML page of the demo, without outside resources."""
+def demonstration_report(
+    run: RunRecord, clips: Sequence[ClipResult], notes: Sequence[str], view: SceneView | None = None
+) -> str:
+    """The HTML page of the demo, without outside resources; ``view`` shows all clips in three dimensions."""
     page = Page(
         "posesplat demo",
         "Maps of 3D Gaussians are built from some frames of two real RGB-D clips; the other frames are then found in "
         "them, by this package and by what it should be compared with.",
     )
     page.add_run(run)
+    page.add_view(view)
     for clip in clips:
         _add_clip(page, clip)
     page.add_heading("How to read this")

@@ -11,7 +11,7 @@ from posesplat.datasets.sequences import FrameSequence
 from posesplat.evaluate.frame_errors import FrameErrors, standard_deviations
 from posesplat.evaluate.reports import plots
 from posesplat.evaluate.reports.frame_pictures import ShownFrame, add_frame_pictures, compared_frames
-from posesplat.evaluate.reports.page import HtmlTable, Page, number_text
+from posesplat.evaluate.reports.page import HtmlTable, Page, SceneView, number_text
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.gaussians.splat_map import SplatMap
 from posesplat.geometry.trajectory import Trajectory
@@ -30,6 +30,7 @@ def localization_report(
     true: Sequence[RigidTransform | None] | None = None,
     pictures: int = 3,
     threads: int | None = None,
+    view: SceneView | None = None,
 ) -> str:
     """The HTML page of a localised sequence, without outside resources.
 
@@ -41,6 +42,7 @@ def localization_report(
         true: cam_from_world of each frame where it is known.
         pictures: how many frames are shown.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
+        view: the same in three dimensions.
     """
     errors = None if true is None else FrameErrors.of(trajectory, true)
     errors = errors if errors is not None and errors.known.any() else None
@@ -52,6 +54,7 @@ def localization_report(
     )
     page.add_run(run)
     page.add_facts(summary_facts(trajectory, errors, scene.metric))
+    page.add_view(view)
     add_plots(page, scene, trajectory, true, errors)
     page.add_heading("Frames")
     page.add_table(frame_table(trajectory, errors, scene.metric))
@@ -129,8 +132,9 @@ def add_plots(
         figure = plots.error_figure(
             trajectory.names, errors.translation, errors.rotation_deg, sigmas[:, 0], sigmas[:, 1], unit
         )
+        gaps = "" if trajectory.posed.all() else " Gaps are refused frames."
         page.add_heading("Error", level)
-        page.add_plot(plots.svg(figure), "Errors against the given truth, without alignment. Gaps are refused frames.")
+        page.add_plot(plots.svg(figure), f"Errors against the given truth, without alignment.{gaps}")
 
 
 def trajectory_tracks(

@@ -30,19 +30,37 @@ p { margin: .4rem 0 .8rem; max-width: 46rem; }
   padding: .9rem 1rem; background: var(--panel); border-radius: .5rem; }
 .facts div { min-width: 0; } .facts dt { font-size: .8rem; } .facts dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow: auto; max-height: 36rem; border: 1px solid var(--line); border-radius: .5rem; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .32rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { position: sticky; top: 0; background: var(--panel); font-weight: 600; }
 th.text, td.text { text-align: left; white-space: normal; min-width: 9rem; }
 tr:last-child td { border-bottom: 0; } tr.strong td { font-weight: 600; } tr.bad td { color: var(--bad); }
 figure { margin: 1rem 0; } figcaption { font-size: .85rem; margin-top: .3rem; }
 .plot { overflow-x: auto; } .plot figcaption { position: sticky; left: 0; }
 .plot svg { display: block; width: 100%; min-width: 28rem; max-width: 46rem; height: auto; color: var(--ink); }
-.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .6rem; }
+.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .6rem; }
 .row figure { margin: .3rem 0; } .row img { display: block; width: 100%; height: auto; border-radius: .35rem; }
+.wide img { display: block; width: 100%; height: auto; border-radius: .5rem; border: 1px solid var(--line); }
+.view summary { position: relative; cursor: pointer; list-style: none; } .view[open] summary img { display: none; }
+.view summary::-webkit-details-marker { display: none; }
+.view summary span { position: absolute; right: 1rem; top: 1rem; padding: .45rem 1.1rem;
+  border-radius: 2rem; background: var(--accent); color: #ffffff; font-weight: 600; white-space: nowrap; }
+.view[open] summary span { position: static; display: inline-block; margin-bottom: .4rem; }
+.view[open] summary span::after { content: " (click to close)"; font-weight: 400; }
+.view div { height: 34rem; max-height: 85vh; border: 1px solid var(--line); border-radius: .5rem; overflow: hidden; }
+.view iframe { width: 100%; height: 100%; border: 0; display: block; pointer-events: none; background: #ffffff; }
+.view div:focus-within { outline: 2px solid var(--accent); }
+.view div:focus iframe, .view div:focus-within iframe { pointer-events: auto; }
+.more summary { cursor: pointer; color: var(--accent); margin-top: 2.4rem; }
 code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 pre { background: var(--panel); border-radius: .5rem; padding: .7rem 1rem; overflow: auto; }
 """
+
+_TOGGLE = (
+    "const view = this.querySelector('iframe'); "
+    "if (this.open) view.srcdoc = view.dataset.page; else view.removeAttribute('srcdoc');"
+)
+"""Runs an inner page only while it is open."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,18 @@ class HtmlTable:
         return '<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 
+@dataclass(frozen=True)
+class SceneView:
+    """A page in three dimensions inside a report, or a picture alone and why."""
+
+    html: str | None
+    """A whole page without outside resources."""
+    note: str
+    """What it shows and how it is handled, or how to get it."""
+    poster: Picture
+    """Its first view."""
+
+
 @dataclass
 class Page:
     """A page that grows from top to bottom."""
@@ -106,9 +136,10 @@ class Page:
             self.add_warning("The run was interrupted: this report shows the frames done by then.")
 
     def add_options(self, run: RunRecord) -> None:
-        """What the run was asked, one value under its own name however deep it lies."""
-        self.add_heading("Options")
+        """What the run was asked, one value under its own name however deep it lies; opens when it is clicked."""
+        self._parts.append('<details class="more"><summary>All options of this run</summary>')
         self.add_facts(dict(_flat_options(run.options)))
+        self._parts.append("</details>")
 
     def add_facts(self, facts: dict[str, str]) -> None:
         """Short values under their names."""
@@ -142,12 +173,31 @@ class Page:
     def add_pictures(self, pictures: Sequence[Picture], caption: str = "") -> None:
         """Pictures in a row, which wraps on narrow screens."""
         figures = "".join(
-            f'<figure><img alt="{escape(picture.caption)}" src="data:image/jpeg;base64,'
-            f'{base64.b64encode(picture.jpeg()).decode()}"><figcaption>{escape(picture.caption)}</figcaption></figure>'
+            f'<figure style="max-width: {picture.largest_width}px">{_image(picture)}'
+            f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
             for picture in pictures
         )
         below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f'<figure><div class="row">{figures}</div>{below}</figure>')
+
+    def add_view(self, view: SceneView | None, heading: str = "In three dimensions", level: int = 2) -> None:
+        """A picture that opens as a page within the page; nothing for None.
+
+        The inner page costs nothing before it is opened, and takes mouse and wheel only while it has the focus, so
+        that readers scroll past it.
+        """
+        if view is None:
+            return
+        self.add_heading(heading, level)
+        inner = _image(view.poster)
+        if view.html is not None:
+            inner = (
+                f'<details class="view" ontoggle="{escape(_TOGGLE)}"><summary>{inner}'
+                "<span>Open in three dimensions</span></summary>"
+                f'<div tabindex="0"><iframe title="{escape(heading)}" data-page="{escape(view.html)}"></iframe></div>'
+                "</details>"
+            )
+        self._parts.append(f'<figure class="wide">{inner}<figcaption>{escape(view.note)}</figcaption></figure>')
 
     def html(self) -> str:
         """The whole page."""
@@ -160,12 +210,26 @@ class Page:
         )
 
 
+def _image(picture: Picture) -> str:
+    data = base64.b64encode(picture.jpeg()).decode()
+    return f'<img alt="{escape(picture.caption)}" src="data:image/jpeg;base64,{data}">'
+
+
 def _flat_options(options: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     for name, value in options.items():
         if isinstance(value, dict) and value:
             yield from _flat_options(value, f"{above}{name}.")
         else:
-            yield above + name, "none" if value is None else str(value)
+            yield above + name, _option_text(value)
+
+
+def _option_text(value: Any) -> str:
+    """An option as a person writes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_option_text, value)) or "none"
+    return "none" if value in (None, "", {}) else str(value)
 
 
 def number_text(value: float, spec: str = ".3g") -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.evaluate.frame_errors import standard_deviations
-from posesplat.evaluate.reports.page import HtmlTable, Page, number_text
+from posesplat.evaluate.reports.page import HtmlTable, Page, SceneView, number_text
 from posesplat.evaluate.reports.pair_pictures import aligned_pictures, match_picture, overlap_pictures
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.geometry.estimate import PoseEstimate
@@ -59,7 +59,13 @@ def pair_facts(result: PairResult) -> dict[str, str]:
 
 
 def pair_report(
-    run: RunRecord, a: Frame, b: Frame, result: PairResult, lifted: LiftedPair, threads: int | None = None
+    run: RunRecord,
+    a: Frame,
+    b: Frame,
+    result: PairResult,
+    lifted: LiftedPair,
+    threads: int | None = None,
+    view: SceneView | None = None,
 ) -> str:
     """The HTML page of a pair, without outside resources.
 
@@ -70,6 +76,7 @@ def pair_report(
         result: the answer.
         lifted: the Gaussians of both images.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
+        view: the same in three dimensions.
     """
     estimate, evidence = result.estimate, result.evidence
     title = "The relative pose of two images" if estimate.success else "No pose for these two images"
@@ -80,6 +87,7 @@ def pair_report(
         page.add_warning(estimate.reason)
     for warning in estimate.warnings:
         page.add_warning(warning)
+    page.add_view(view if estimate.success else None)
     page.add_heading("Matches")
     page.add_pictures([match_picture(a, b, evidence.matches, evidence.inliers)])
     pose = estimate.cam_from_world

@@ -10,7 +10,7 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.evaluate.frame_errors import standard_deviations
 from posesplat.evaluate.reports import plots
-from posesplat.evaluate.reports.page import HtmlTable, Page, number_text
+from posesplat.evaluate.reports.page import HtmlTable, Page, SceneView, number_text
 from posesplat.evaluate.reports.pictures import Picture, compare_frame, rendered_depth
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.geometry.cameras import Camera
@@ -24,6 +24,8 @@ from posesplat.render.cpu import CpuRenderer
 
 _WIDTH_PX = 320
 _STEPS = (0.25, 0.5, 0.75)
+_SHOWN_S = 0.005
+"""Stages that take less are not told."""
 
 
 def reconstruction_facts(found: Reconstruction) -> dict[str, str]:
@@ -32,14 +34,16 @@ def reconstruction_facts(found: Reconstruction) -> dict[str, str]:
     facts = {"scene": "found" if found.success else "refused"}
     facts["posed"] = f"{posed if found.success else 0} of {len(found.trajectory)}"
     if found.scene is not None:
-        facts["Gaussians"] = f"{len(found.scene.gaussians)}"
+        facts["Gaussians"] = f"{len(found.scene.gaussians):,}"
     facts["unit"] = "free: that of the depth which the network told for the first image"
     if found.focal is not None and found.focal.focal_px is not None:
         low, high = found.focal.interval_px
         facts["focal length"] = f"{found.focal.focal_px:.0f} px, between {low:.0f} and {high:.0f}"
     elif found.focal is not None:
         facts["focal length"] = f"a guess: {found.focal.reason}"
-    facts["seconds"] = ", ".join(f"{name} {seconds:.2f}" for name, seconds in found.seconds.items())
+    facts["seconds"] = ", ".join(
+        f"{name} {seconds:.2f}" for name, seconds in found.seconds.items() if seconds >= _SHOWN_S
+    )
     return facts
 
 
@@ -55,7 +59,7 @@ def pose_rows(found: Reconstruction, trajectory: Trajectory) -> tuple[tuple[str,
     for name, estimate, fit in zip(trajectory.names, trajectory, fits, strict=False):
         place, turn, shift = "-", float("nan"), float("nan")
         if estimate.cam_from_world is not None:
-            place = ", ".join(f"{x:.3f}" for x in estimate.cam_from_world.inv().translation)
+            place = ", ".join(f"{x:.3f}" for x in estimate.cam_from_world.inv().translation.round(3) + 0.0)
             shift, turn = standard_deviations(estimate)
         agree = "-" if fit is None else f"{int(fit.inliers.sum())} of {len(fit.matches)}"
         remark = " ".join((estimate.reason, *estimate.warnings)).strip() or estimate.source
@@ -72,6 +76,7 @@ def reconstruction_report(
     found: Reconstruction,
     trajectory: Trajectory,
     threads: int | None = None,
+    view: SceneView | None = None,
 ) -> str:
     """The HTML page, without outside resources.
 
@@ -81,6 +86,7 @@ def reconstruction_report(
         found: the scene.
         trajectory: its images, and any that were located in it.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
+        view: the same in three dimensions.
     """
     title = "Scene and cameras of a few images" if found.success else "No scene from these images"
     page = Page(title, "The world is the camera of the first image (OpenCV axes: x right, y down, z forward).")
@@ -93,6 +99,7 @@ def reconstruction_report(
     bad = frozenset(index for index, estimate in enumerate(trajectory) if not estimate.success)
     page.add_table(HtmlTable(POSE_HEADINGS, rows, ("image", "remark"), bad_rows=bad))
     if found.scene is not None:
+        page.add_view(view)
         _add_scene(page, [reduced_frame(frame, _WIDTH_PX) for frame in frames], found, trajectory, threads)
     page.add_options(run)
     return page.html()
@@ -104,8 +111,12 @@ def _add_scene(
     assert found.scene is not None
     scene = found.scene.gaussians
     if plots.have_matplotlib():
-        track = plots.Track("cameras", trajectory.cam_from_world(), "#2166ac", line=False)
-        page.add_plot(plots.svg(plots.trajectory_figure([track], unit="units")), "Where the cameras were.")
+        track = plots.Track("found", trajectory.cam_from_world(), plots.ORANGE, line=False)
+        page.add_heading("Cameras from above")
+        page.add_plot(
+            plots.svg(plots.trajectory_figure([track], unit="units")),
+            "Camera centres; short strokes show where each camera looks.",
+        )
     page.add_heading("Rendered at the found poses, and what was seen")
     for frame, estimate in zip(frames, trajectory, strict=True):
         if estimate.cam_from_world is not None:

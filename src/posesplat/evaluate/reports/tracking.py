@@ -13,7 +13,7 @@ from posesplat.evaluate.frame_errors import standard_deviations
 from posesplat.evaluate.reports import plots
 from posesplat.evaluate.reports.frame_pictures import add_frame_pictures, compared_frames
 from posesplat.evaluate.reports.localization import SIGMA_NOTE
-from posesplat.evaluate.reports.page import Page
+from posesplat.evaluate.reports.page import Page, SceneView
 from posesplat.evaluate.reports.pictures import rendered_depth
 from posesplat.evaluate.reports.tracking_facts import (
     Unit,
@@ -48,6 +48,7 @@ def tracking_report(
     pictures: int = 3,
     threads: int | None = None,
     masks: MaskProvider | None = None,
+    view: SceneView | None = None,
 ) -> str:
     """The HTML page of a tracked video, without outside resources.
 
@@ -62,6 +63,7 @@ def tracking_report(
         pictures: how many frames are shown.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
         masks: which pixels were used, where not all were.
+        view: the same in three dimensions.
 
     Raises:
         ValueError: when there are fewer frames, or not as many true poses, as the trajectory has.
@@ -78,6 +80,7 @@ def tracking_report(
     page.add_facts(camera_facts(frames, camera))
     if not trajectory.posed.any():
         page.add_warning("No frame has a pose. The reasons are below.")
+    page.add_view(view)
     _add_plots(page, trajectory, true, errors, unit)
     if errors is not None:
         _add_errors(page, trajectory, errors)

@@ -99,8 +99,9 @@ def summary_facts(trajectory: Trajectory, unit: Unit) -> dict[str, str]:
     facts["scale"] = unit.source if unit.known or unit.metric else "unknown: no translation is observable"
     if len(posed) > 1:
         rest, unseen = len(posed) - 1, int(np.count_nonzero(~observable(posed)[1:]))
-        share = f"in {unseen} of {rest} posed frames after the first ({100 * unseen / rest:.0f} %)"
-        facts["translation unobservable"] = share
+        if unseen:
+            share = f"in {unseen} of {rest} posed frames after the first ({100 * unseen / rest:.0f} %)"
+            facts["translation unobservable"] = share
     if len(seen) > 1:
         facts["farthest from the first frame"] = unit.text(unit.extent)
     first = posed[0].cam_from_world
@@ -165,14 +166,18 @@ class RemarkGroup:
     """All the frames, in order."""
 
 
+def remark_pattern(text: str) -> str:
+    """A remark with a sign in place of each number and quoted name."""
+    return re.sub(r"'[^']*'|[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "#", text)
+
+
 def grouped_remarks(trajectory: Trajectory) -> tuple[RemarkGroup, ...]:
     """Refusals, then warnings, the commonest first; texts that differ in numbers and quoted names alone are one."""
     groups: dict[tuple[bool, str], list[tuple[str, str]]] = {}
     for name, estimate in zip(trajectory.names, trajectory, strict=True):
         told = [(not estimate.success, estimate.reason)] if not estimate.success else []
         for refused, text in (*told, *((False, warning) for warning in estimate.warnings)):
-            pattern = re.sub(r"'[^']*'|[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "#", text)
-            groups.setdefault((refused, pattern), []).append((name, text))
+            groups.setdefault((refused, remark_pattern(text)), []).append((name, text))
     ordered = sorted(groups.items(), key=lambda item: (not item[0][0], -len(item[1])))
     return tuple(
         RemarkGroup(

@@ -1,0 +1,1 @@
+"""Results to look at in three dimensions, in a browser, with viser."""
