@@ -11,7 +11,7 @@ NATIVE := pyproject.toml CMakeLists.txt $(wildcard src/kernels/*)
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 
-.PHONY: install demo test test-all lint bench clean
+.PHONY: install demo test test-all lint bench docs clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -40,6 +40,10 @@ test-all: lint
 bench: $(INSTALLED)
 	$(BIN)/posesplat bench kernel
 	$(BIN)/posesplat bench localize
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo build/site/index.html
 
 clean:
 	rm -rf $(VENV) build dist demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Colour and depth images from files, decoded whole or refused; videos frame by frame."""
+"""Colour and depth images from files, decoded whole or refused, and to files; videos frame by frame."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8
+
+from posesplat.files import whole_file
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 DEPTH_SUFFIXES = frozenset({".png", ".npy", ".tif", ".tiff", ".pgm"})
@@ -64,6 +66,24 @@ def decoded_colour(data: UInt8[np.ndarray, " n"], source: str) -> UInt8[np.ndarr
             "Copy or export this file again."
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def write_colour(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
+    """Write an RGB image in the format of the file's suffix, whole or not at all; JPEG with quality 95.
+
+    Raises:
+        ValueError: for a suffix that is no image format.
+    """
+    import cv2
+
+    try:
+        made, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        made, data = False, np.empty(0, np.uint8)
+    if not made:
+        raise ValueError(f"Expected the name of an image file ({' '.join(sorted(IMAGE_SUFFIXES))}); got {path}.")
+    with whole_file(path) as temporary:
+        data.tofile(temporary)
 
 
 class VideoReader:

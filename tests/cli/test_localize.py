@@ -45,8 +45,9 @@ def test_the_output_folder_is_the_contract(found: Path) -> None:
         "colmap/cameras.txt",
         "colmap/images.txt",
         "colmap/points3D.txt",
+        "points.ply",
         *(f"seen/{index:06d}.jpg" for index in range(3)),
-    }
+    } | {f"images/{frame['name']}" for frame in record_of(found)["frames"]}
     record = record_of(found)
     assert set(record["files"]) == files
     assert record["options"]["start"] == "none"

@@ -42,7 +42,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tracked(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tracked") / "out"
-    assert main(["track", str(pictures), "--out", str(out), "--export", "npz", *FEW]) == 0
+    assert main(["track", str(pictures), "--out", str(out), "--export", "npz,nerfstudio", *FEW]) == 0
     return out
 
 
@@ -55,6 +55,9 @@ def test_the_output_folder_is_the_contract(tracked: Path) -> None:
         "gaussians.ply",
         "report.html",
         "seen",
+        "transforms.json",
+        "points.ply",
+        "images",
     }
     assert record["command"] == "track"
     assert record["seed"] == 0
@@ -67,6 +70,17 @@ def test_the_trajectory_is_the_true_one_up_to_a_similarity(tracked: Path) -> Non
     poses = read_trajectory(tracked / "trajectory.txt").cam_from_world()
     moved, _ = aligned(poses, POSES, "sim3")
     assert absolute_trajectory_error(moved, POSES).translation_statistics.rmse < 0.001
+
+
+def test_a_nerfstudio_folder_has_the_pictures_that_it_names(pictures: Path, tracked: Path) -> None:
+    frames = json.loads((tracked / "transforms.json").read_text())["frames"]
+    assert [frame["file_path"] for frame in frames] == [f"images/frame{index}.png" for index in range(FRAMES)]
+    for index, frame in enumerate(frames):
+        written, seen = cv2.imread(str(tracked / frame["file_path"])), cv2.imread(str(pictures / f"frame{index}.png"))
+        assert written is not None and seen is not None
+        np.testing.assert_array_equal(written, seen)
+    poses, saved = (read_trajectory(tracked / name).cam_from_world() for name in ("transforms.json", "trajectory.npz"))
+    np.testing.assert_allclose(poses.as_matrix(), saved.as_matrix(), atol=1e-9)
 
 
 def test_a_glob_and_a_list_give_the_trajectory_of_the_folder(pictures: Path, tracked: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
-from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajectory, print_answer
+from posesplat.cli.two_images import TwoImages, pair_trajectory, print_answer
 from posesplat.methods.bridge_options import ScoreName
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Options:
     workers: int | None = None
     """Processes, one clip each; default POSESPLAT_THREADS or all processors."""
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""
-    """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
+    """Also write colmap, colmap-binary, nerfstudio (these with images/), kitti, npz or json."""
     no_report: bool = False
     """Leave report.html out."""
     json: bool = False
@@ -92,7 +92,6 @@ def run(options: Options) -> int:
     paths = (options.a, options.b)
     images = TwoImages.open(paths, options.reading, options.camera_b, matcher=options.matcher, seed=options.seed)
     a, b = images.a, images.b
-    check_one_camera(a, b, exports)
     try:
         result = _bridged(options, images)
     except KeyboardInterrupt:
@@ -104,8 +103,9 @@ def run(options: Options) -> int:
             folder,
             record,
             pair_trajectory(a, b, result.estimate),
-            a.camera,
+            (a.camera, b.camera),
             exports=exports,
+            frames=(a, b),
             report=None if options.no_report else bridge_report(record, a, b, result),
             extra={
                 "cameras": [a.camera.to_json(), b.camera.to_json()],

@@ -55,7 +55,7 @@ class Options:
     ground_truth: Annotated[str, arg(metavar="auto|none|FILE")] = "auto"
     """True poses to compare with, in the map's world; auto takes those that come with the frames."""
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""
-    """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
+    """Also write colmap, colmap-binary, nerfstudio (these with images/), kitti, npz or json."""
     pictures: int = 3
     """How many frames the report shows; 0 for a report without any picture."""
     no_report: bool = False
@@ -117,6 +117,8 @@ def run(options: Options) -> int:
             trajectory,
             frames.camera,
             exports=exports,
+            frames=frames,
+            gaussians=scene.gaussians,
             errors=errors,
             report=None if options.no_report else _report(options, record, scene, frames, trajectory, true, seen),
             extra={"map": {"file": str(options.map.resolve()), "metric": scene.metric}},

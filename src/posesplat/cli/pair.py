@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from posesplat.cli.exit_status import ExitStatus
 from posesplat.cli.frame_options import FrameOptions
-from posesplat.cli.two_images import TwoImages, check_one_camera, pair_trajectory, print_answer
+from posesplat.cli.two_images import TwoImages, pair_trajectory, print_answer
 
 if TYPE_CHECKING:
     from posesplat.methods.pair import PairResult
@@ -50,7 +50,7 @@ class Options:
     min_soft_inliers: float | None = None
     """Matches that must agree, softly counted; default: what was calibrated for matcher and depth."""
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""
-    """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
+    """Also write colmap, colmap-binary, nerfstudio (these with images/), kitti, npz or json."""
     no_report: bool = False
     """Leave report.html out."""
     json: bool = False
@@ -88,7 +88,6 @@ def run(options: Options) -> int:
             seed=options.seed,
         )
         a, b = images.a, images.b
-        check_one_camera(a, b, exports)
         result = _posed(options, images)
     except KeyboardInterrupt:
         sys.stderr.write("posesplat: interrupted; nothing was written\n")
@@ -112,8 +111,10 @@ def run(options: Options) -> int:
             folder,
             record,
             shown.trajectory,
-            a.camera,
+            (a.camera, b.camera),
             exports=exports,
+            frames=(a, b),
+            gaussians=scene,
             report=None
             if options.no_report
             else pair_report(record, a, b, result, lifted, options.threads, report_view([shown], options.threads)),

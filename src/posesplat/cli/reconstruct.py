@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from posesplat.viewer.shown import ShownResult
 
 _SCENE = "gaussians.ply"
-_WITH_CAMERAS = ("colmap", "colmap-binary", "nerfstudio")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Options:
     longest: int = 640
     """Poses are made exact in images whose longer side has at most so many pixels."""
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""
-    """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
+    """Also write colmap, colmap-binary, nerfstudio (these with images/), kitti, npz or json."""
     no_report: bool = False
     """Leave report.html out."""
     json: bool = False
@@ -98,13 +97,16 @@ def run(options: Options) -> int:
         metric=False,
     )
     with output_folder(options.out) as folder:
-        _write_scene(folder, found, frames, trajectory, exports)
+        if found.scene is not None:
+            found.scene.save(folder / _SCENE)
         written = write_results(
             folder,
             record,
             trajectory,
-            found.cameras[0],
-            exports=[name for name in exports if name not in _WITH_CAMERAS],
+            [frame.camera for frame in frames],
+            exports=exports,
+            frames=frames,
+            gaussians=None if found.scene is None else found.scene.gaussians,
             report=None if options.no_report else _report(options, record, frames, found, shown),
             extra={"cameras": [camera.to_json() for camera in shown.cameras], "reconstruction": _summary(found)},
             seen=shown.seen,
@@ -137,26 +139,6 @@ def _unique(names: list[str]) -> tuple[str, ...]:
     for name in names:
         seen[name] = seen.get(name, 0) + 1
     return tuple(name if seen[name] == 1 else f"{index} {name}" for index, name in enumerate(names))
-
-
-def _write_scene(
-    folder: Path, found: Reconstruction, frames: list[Frame], trajectory: Trajectory, exports: tuple[str, ...]
-) -> None:
-    """The splats, and the exports that hold the camera of each image at its own size."""
-    from posesplat.io.colmap import write_colmap
-    from posesplat.io.formats import FORMATS
-    from posesplat.io.nerfstudio import write_nerfstudio
-
-    if found.scene is None:
-        return
-    found.scene.save(folder / _SCENE)
-    cameras = [frame.camera for frame in frames]
-    for name in exports:
-        path = folder / FORMATS[name].default_name
-        if name == "nerfstudio":
-            write_nerfstudio(path, trajectory, cameras, _SCENE)
-        elif name in _WITH_CAMERAS:
-            write_colmap(path, trajectory, cameras, found.scene.gaussians, binary=name == "colmap-binary")
 
 
 def _summary(found: Reconstruction) -> dict[str, Any]:

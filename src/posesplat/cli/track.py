@@ -66,7 +66,7 @@ class Options:
     ground_truth: str = "auto"
     """auto (what the data set holds), a file of poses to compare with, or none."""
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""
-    """Also write colmap, colmap-binary, nerfstudio, kitti, npz or json."""
+    """Also write colmap, colmap-binary, nerfstudio (these with images/), kitti, npz or json."""
     json: bool = False
     """Print result.json instead of a table."""
     pictures: int = 3
@@ -145,6 +145,8 @@ def run(options: Options) -> int:
             found.trajectory,
             frames.camera,
             exports=exports,
+            frames=frames,
+            gaussians=found.gaussians,
             errors=errors,
             report=None if options.no_report else _report(options, record, found, true, shown),
             extra=_camera_record(found.camera),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from posesplat.providers.two_view.provider import TwoViewProvider
 
 _LOG = logging.getLogger(__name__)
-_ONE_CAMERA = ("colmap", "colmap-binary", "nerfstudio")
 
 
 @dataclass(frozen=True)
@@ -82,19 +80,6 @@ class TwoImages:
         _LOG.warning("focal length found: %.0f px, between %.0f and %.0f", found.focal_px, *found.interval_px)
         camera = replace(a.camera, fx=found.focal_px, fy=found.focal_px)
         return TwoImages(replace(a, camera=camera), replace(b, camera=camera), given, found)
-
-
-def check_one_camera(a: Frame, b: Frame, exports: Collection[str]) -> None:
-    """Refuse exports that hold one camera for two images that have two.
-
-    Raises:
-        ValueError: naming the exports.
-    """
-    if a.camera != b.camera and set(exports) & set(_ONE_CAMERA):
-        raise ValueError(
-            f"--export {', '.join(_ONE_CAMERA)} needs one camera for both images; these have "
-            "two. Export npz or json, which hold poses alone."
-        )
 
 
 def pair_trajectory(a: Frame, b: Frame, estimate: PoseEstimate) -> Trajectory:

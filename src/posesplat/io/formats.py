@@ -62,7 +62,7 @@ FORMATS: dict[str, TrajectoryFormat] = {
     ),
     "colmap-binary": TrajectoryFormat(
         "COLMAP sparse model as binary, cam_from_world, OpenCV axes, failures left out",
-        "colmap_binary",
+        "sparse/0",
         lambda path, trajectory, camera: write_colmap(path, trajectory, _needed(camera, "colmap-binary"), binary=True),
         lambda path: read_colmap(path).trajectory,
         is_folder=True,
@@ -141,12 +141,15 @@ def _format(name: str) -> TrajectoryFormat:
 def _guessed(path: Path) -> tuple[Path, str]:
     """The file to read and its format."""
     if path.is_dir():
-        for model in (path, path / "sparse" / "0", path / "sparse"):
-            if is_colmap_model(model):
-                return model, "colmap"
+        if is_colmap_model(path):
+            return path, "colmap"
+        # What posesplat wrote comes first: it holds times and, but for TUM, refusals, which a model beside it lacks.
         for name in ("json", "npz", "tum", "nerfstudio", "kitti"):
             if (path / FORMATS[name].default_name).is_file():
                 return path / FORMATS[name].default_name, name
+        for model in (path / "sparse" / "0", path / "sparse"):
+            if is_colmap_model(model):
+                return model, "colmap"
         raise ValueError(
             f"{path} must hold a trajectory ({', '.join(entry.default_name for entry in FORMATS.values())}); got none. "
             "Pass the file itself."

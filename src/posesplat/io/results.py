@@ -16,12 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from posesplat.datasets.sequences import FrameSequence
 from posesplat.evaluate.frame_errors import FrameErrors, errors_json
 from posesplat.evaluate.run_record import RunRecord
 from posesplat.files import folder_above
+from posesplat.gaussians.gaussians import Gaussians
 from posesplat.geometry.cameras import Camera
+from posesplat.geometry.frame import Frame
 from posesplat.geometry.trajectory import Trajectory
 from posesplat.io.archive import trajectory_record
+from posesplat.io.dataset_export import DATASETS, write_dataset, write_images
 from posesplat.io.formats import FORMATS, write_trajectory
 from posesplat.io.frame_poses import FramePoses
 from posesplat.io.seen_images import SmallImages, write_seen
@@ -115,9 +119,11 @@ def write_results(
     folder: Path,
     run: RunRecord,
     trajectory: Trajectory,
-    camera: Camera,
+    camera: Camera | Sequence[Camera],
     *,
     exports: Sequence[str] = (),
+    frames: FrameSequence | Sequence[Frame] | None = None,
+    gaussians: Gaussians | None = None,
     errors: FrameErrors | None = None,
     report: str | None = None,
     extra: dict[str, Any] | None = None,
@@ -126,6 +132,9 @@ def write_results(
 ) -> dict[str, Any]:
     """Write trajectory.txt, result.json, report.html and exports into the folder that :func:`output_folder` yields.
 
+    Exports for other software (COLMAP, nerfstudio) come with ``images/``, the undistorted frames, and with the
+    Gaussians as points, so that the folder is a data set to train from.
+
     An export that cannot hold this trajectory (KITTI with a frame left out) is skipped with a warning, and named in
     ``result.json``, so that it costs no results.
 
@@ -133,8 +142,10 @@ def write_results(
         folder: where to write; files that are there already are listed in result.json as well.
         run: what was done.
         trajectory: the answer.
-        camera: the camera of all frames.
+        camera: the camera of all frames, or one for each of them; result.json tells the first.
         exports: keys of :data:`EXPORTS`.
+        frames: the frames of the trajectory in its order, for their images.
+        gaussians: the scene in the trajectory's world, for points.
         errors: errors of the frames where the truth is known.
         report: the HTML page.
         extra: more entries of result.json.
@@ -145,16 +156,21 @@ def write_results(
         The content of result.json.
     """
     write_trajectory(folder / FORMATS["tum"].default_name, trajectory, format="tum")
+    first = camera if isinstance(camera, Camera) else camera[0]
     skipped = {}
+    images = frames is not None and bool(set(exports) & set(DATASETS)) and write_images(folder, trajectory, frames)
     for name in exports:
         try:
-            write_trajectory(folder / FORMATS[name].default_name, trajectory, camera, name)
+            if name in DATASETS:
+                write_dataset(folder, name, trajectory, camera, gaussians, images=images)
+            else:
+                write_trajectory(folder / FORMATS[name].default_name, trajectory, first, name)
         except ValueError as error:
             _LOG.warning("export %s was left out: %s", name, error)
             skipped[name] = str(error)
     if report is not None:
         (folder / REPORT).write_text(report, encoding="utf-8")
-    record = result_record(run, trajectory, camera, errors)
+    record = result_record(run, trajectory, first, errors)
     for frame, pose in zip(record["frames"], true or (), strict=True) if true else ():
         frame["true_cam_from_world"] = None if pose is None else pose.as_matrix().tolist()
     write_seen(folder, seen or {})

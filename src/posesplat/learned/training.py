@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,25 +228,42 @@ def train(
         prefetch_factor=4 if options.workers else None,
         pin_memory=torch.cuda.is_available() and accelerator != "cpu",
     )
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        precision=options.precision,
-        max_steps=options.steps,
-        max_epochs=-1,
-        gradient_clip_val=options.clip_norm,
-        log_every_n_steps=options.log_every,
-        logger=CSVLogger(folder, name="logs", version="", flush_logs_every_n_steps=options.log_every),
-        callbacks=[WholeCheckpoints(folder, options)],
-        enable_checkpointing=False,
-        enable_progress_bar=progress_bar,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
     on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(training, loader, ckpt_path=resume)
-    except SystemExit as end:  # what Lightning makes of an interruption, and it stops listening to Ctrl-C
-        signal.signal(signal.SIGINT, on_interrupt)
-        raise KeyboardInterrupt from end
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            precision=options.precision,
+            max_steps=options.steps,
+            max_epochs=-1,
+            gradient_clip_val=options.clip_norm,
+            log_every_n_steps=options.log_every,
+            logger=CSVLogger(folder, name="logs", version="", flush_logs_every_n_steps=options.log_every),
+            callbacks=[WholeCheckpoints(folder, options)],
+            enable_checkpointing=False,
+            enable_progress_bar=progress_bar,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        try:
+            trainer.fit(training, loader, ckpt_path=resume)
+        except SystemExit as end:  # what Lightning makes of an interruption, and it stops listening to Ctrl-C
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from end
     return training
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning tells of devices, of services and of its own deprecations; none of that is news of the training."""
+    talkers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [talker.level for talker in talkers]
+    for talker in talkers:
+        talker.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)
