@@ -105,7 +105,7 @@ def test_every_command_that_is_not_run_is_one(page: Path) -> None:
         for words in commands(block) if block.title else []:
             parse(*words)
     for span in mentioned(page):
-        words = shlex.split(span)[1:]
+        words = shlex.split(span.partition(" > ")[0])[1:]
         if len(words) > 1:
             parse(*words)
         else:

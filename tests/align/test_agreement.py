@@ -58,7 +58,7 @@ def test_nothing_measured_and_nothing_in_view_are_refused() -> None:
     blank = measure_agreement(wall_view(), query(np.zeros((CAMERA.height, CAMERA.width))), IDENTITY, RULE)
     away = measure_agreement(wall_view(), query(wall_depth(IDENTITY)), turned, RULE)
     assert blank.overlap == away.overlap == 0.0
-    assert "covers 0 %" in blank.refusal and "covers 0 %" in away.refusal
+    assert "no measured depth" in blank.refusal and "covers 0 %" in away.refusal
 
 
 def test_without_depth_the_correlation_decides_whatever_the_exposure() -> None:

@@ -62,7 +62,7 @@ def test_bash_completes_every_command(script: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shell", "mark"), [("zsh", "#compdef posesplat"), ("fish", "complete --no-files --command posesplat")]
+    ("shell", "mark"), [("zsh", "#compdef posesplat"), ("fish", "complete --no-files --command")]
 )
 def test_other_shells_have_their_script(capsys: pytest.CaptureFixture[str], shell: str, mark: str) -> None:
     assert main(["completion", shell]) == 0

@@ -125,7 +125,6 @@ PAIR = [
     WrongUse("pair {a} {b} --out out --method garps", "needs depth of both", "Pass --depth-a and --depth-b"),
     WrongUse("pair {a} {b} --out out --min-soft-inliers nan", "must be a number; got nan", "Leave it out"),
     WrongUse("pair {a} {b} --out out --camera exif", "got no EXIF", "Pass the camera's intrinsics"),
-    WrongUse("pair {a} {b} --out out --camera-b 99,99,80,60 --export colmap", "these have two", "Export npz or json"),
 ]
 BRIDGE = [
     WrongUse("bridge {a} {b} --out out --inbetween {wrong}/empty", "must hold clips", "Check --inbetween"),
@@ -176,7 +175,7 @@ OTHERS = [
 ]
 VIEW = [
     WrongUse("view", "Nothing to view", "pass at least one output folder"),
-    WrongUse("view nowhere", "nowhere", "Pass"),
+    WrongUse("view nowhere", "nowhere does not exist", "Check the path"),
     WrongUse("view {wrong}/empty", "result.json", "Pass"),
     WrongUse("view {map} --port 99999", "--port must be between 0 and 65535", "Leave it out"),
     WrongUse("view {map} --max-splats 0", "--max-splats must be at least 1", "Leave it out"),

@@ -101,7 +101,7 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.npz").write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match="start anew"):
         TrackState.load(tmp_path / "state.npz", CAMERA)
-    with pytest.raises(FileNotFoundError, match="Start anew"):
+    with pytest.raises(FileNotFoundError, match="start anew"):
         TrackState.load(tmp_path / "none.npz", CAMERA)
 
 

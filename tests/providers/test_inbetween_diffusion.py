@@ -49,5 +49,5 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_without_diffusers_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("posesplat.providers.inbetween.diffusion.find_spec", lambda _: None)
-    with pytest.raises(ImportError, match=r"pip install posesplat\[inbetween,learned\]"):
+    with pytest.raises(ImportError, match=r"pip install 'posesplat\[inbetween,learned\]'"):
         DiffusionClips("anything")

@@ -129,7 +129,7 @@ def test_sfm_needs_pycolmap_and_tells_how_it_stopped(frames: list[Frame], monkey
     (posed,) = SfmPoses().pose_subsets(frames, [(0, 4, 2)])
     assert not posed.trajectory.posed.any() and "killed" in posed.trajectory[0].reason
     monkeypatch.setattr(colmap_run, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"pip install posesplat\[sfm\]"):
+    with pytest.raises(ValueError, match=r"pip install 'posesplat\[sfm\]'"):
         open_multi_view("sfm")
 
 

@@ -105,7 +105,9 @@ def open_shown(paths: Sequence[Path], scene: Path | None = None) -> list[ShownRe
     shown: list[ShownResult] = []
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist; expected an output folder of posesplat or a splat PLY.")
+            raise FileNotFoundError(
+                f"{path} does not exist; expected an output folder of posesplat or a splat PLY. Check the path."
+            )
         if path.is_dir():
             shown += _read_folder(path, maps, scene)
         else:
