@@ -21,6 +21,8 @@ $(INSTALLED): $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: posesplat needs Python 3.11 or newer; got $$($(PYTHON) --version). Name another: make PYTHON=/path/to/python3" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+# What it says it needs would replace half of what is there; what it really needs is in [dev].
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps depth-anything-3==0.1.1
 	@touch $@
 
 demo: $(INSTALLED)

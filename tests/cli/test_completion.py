@@ -61,9 +61,7 @@ def test_bash_completes_every_command(script: Path, tmp_path: Path) -> None:
     assert set(done.stdout.split()) >= set(COMMANDS)
 
 
-@pytest.mark.parametrize(
-    ("shell", "mark"), [("zsh", "#compdef posesplat"), ("fish", "complete --no-files --command")]
-)
+@pytest.mark.parametrize(("shell", "mark"), [("zsh", "#compdef posesplat"), ("fish", "complete --no-files --command")])
 def test_other_shells_have_their_script(capsys: pytest.CaptureFixture[str], shell: str, mark: str) -> None:
     assert main(["completion", shell]) == 0
     text = capsys.readouterr().out

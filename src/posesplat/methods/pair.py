@@ -255,7 +255,10 @@ class _Run:
                 )
         share = float(np.mean(self.evidence.inliers))
         reason = repeating(self.a, self.b, share, self.evidence.dense)
-        reason = reason or undetermined(answer.b_from_a, answer.covariance / answer.inflation, matched.median_depth)
+        if self.metric:
+            reason = reason or undetermined(answer.b_from_a, answer.covariance / answer.inflation, matched.median_depth)
+        else:
+            reason = reason or undetermined(answer.b_from_a, answer.covariance)
         return self._refused(reason) if reason else self._answered(answer, warnings)
 
     def _rendered(self, matched: MatchedDepths, state: MatchState, answer: _Answer) -> _Answer:

@@ -18,9 +18,10 @@ from posesplat.methods.pair_dense import DenseFit
 
 _UNIT_RATIO = 3.0
 """Ratio of the two images' depths, for the same points, that is no mistake of a sensor or network but of a unit."""
-_LARGEST_TURN_DEG = 2.0
-_LARGEST_SHIFT = 0.15
+_LARGEST = (2.0, 0.15)
 """Standard deviations of an answer: degrees, and a share of its translation (or 5 % of the median depth)."""
+_LARGEST_WITHOUT_DEPTH = (3.0, 0.2)
+"""The same of a covariance that has grown for few cells, since few matches fit wrong poses by chance."""
 _FEWEST_FOR_UNITS = 20
 """Matches near their epipolar lines from which the units of depth are judged."""
 
@@ -79,18 +80,21 @@ def repeating(a: Frame, b: Frame, inlier_fraction: float, dense: Sequence[DenseF
     )
 
 
-def undetermined(b_from_a: RigidTransform, covariance: Float[np.ndarray, "6 6"], median_depth: float) -> str:
+def undetermined(
+    b_from_a: RigidTransform, covariance: Float[np.ndarray, "6 6"], median_depth: float | None = None
+) -> str:
     """Why a pose is too weakly determined to be used; empty when it is determined.
 
     Args:
         b_from_a: the pose.
-        covariance: as it was estimated, without what it grows by for having been estimated from little.
-        median_depth: of the scene.
+        covariance: as it was estimated; without depth, with what it grows by for having been estimated from little.
+        median_depth: of the scene; None without depth.
     """
     turn = float(np.degrees(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])))
     shift = float(np.sqrt(np.linalg.eigvalsh(covariance[3:, 3:])[-1]))
     length = float(np.linalg.norm(b_from_a.translation))
-    if turn <= _LARGEST_TURN_DEG and shift <= max(_LARGEST_SHIFT * length, 0.05 * median_depth):
+    largest_turn, share = _LARGEST_WITHOUT_DEPTH if median_depth is None else _LARGEST
+    if turn <= largest_turn and shift <= max(share * length, 0.05 * (median_depth or 0.0)):
         return ""
     return (
         f"The pose is not determined: its standard deviation is {turn:.2g} deg and {shift:.2g} for a translation of "
