@@ -26,6 +26,7 @@ LAYERS = [
     "evaluate",
     "io",
     "viewer",
+    "testing",
     "cli",
 ]
 """From the bottom up: a module imports from its own layer and from those before it."""
