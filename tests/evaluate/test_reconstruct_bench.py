@@ -24,7 +24,13 @@ def test_a_small_run_gives_a_whole_table(tmp_path: Path, capsys: pytest.CaptureF
     assert main(command) == 0
     record = json.loads(capsys.readouterr().out)
     rows = {row["method"]: row for row in record["tables"][0]["rows"]}
-    assert record["complete"] and {OURS, "identity", "SIFT, five points (PoseLib)", "network: refined"} <= set(rows)
+    assert record["complete"] and {
+        OURS,
+        "identity",
+        "SIFT, five points (PoseLib)",
+        "SIFT, five points (COLMAP)",
+        "network: refined",
+    } <= set(rows)
     assert rows["identity"]["rotation_deg"] > 1.0
     assert (tmp_path / "bench_reconstruct.md").is_file()
 

@@ -61,7 +61,8 @@ def test_fetching_checks_the_file_and_keeps_nothing_else(tmp_path: Path, monkeyp
 
 def test_the_command_lists_finds_and_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "list"]) == 0
-    assert named("tiny").sha256 in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert named("tiny").sha256 in listed and "Not in this table: the official checkpoints of SPFSplat" in listed
     for action in ("where", "fetch"):
         assert main(["weights", action, "tiny"]) == 0
         assert Path(capsys.readouterr().out.strip()) == named("tiny").path

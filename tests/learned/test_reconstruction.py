@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,6 +23,10 @@ from posesplat.learned.weights import load_network
 from posesplat.render.cpu import CpuRenderer
 
 SIDE = 128
+ORIENTATION_6 = bytes.fromhex(
+    "ffe10022457869660000" + "4d4d002a00000008" + "0001" + "011200030000000100060000" + "00000000"
+)
+"""An EXIF segment that says: turn me by 90 degrees clockwise to be upright."""
 
 
 @functools.cache
@@ -136,6 +141,66 @@ def test_grey_images_are_posed() -> None:
     assert pose is not None and max(folded_errors_deg(pose, relative(2))) < 4.0
 
 
+def test_more_views_are_posed_whatever_the_order_of_those_after_the_first() -> None:
+    """Four to six views; poses are relative to the first, so that only its own place in the list matters."""
+    walk = room_clip(5_000_031, 6, SIDE, SIDE)
+    frames = [Frame(walk.camera, walk.images[index], None, f"{index}.png") for index in range(6)]
+    answers = {}
+    for order in ((0, 5, 3, 4, 2, 1), (0, 2, 5, 3)):
+        scene = reconstruct([frames[index] for index in order], network=network())
+        assert scene.success and scene.trajectory.posed.all()
+        for index, estimate in zip(order[1:], list(scene.trajectory)[1:], strict=True):
+            pose, true = estimate.cam_from_world, walk.cam_from_world[index] * walk.cam_from_world[0].inv()
+            assert pose is not None and max(folded_errors_deg(pose, true)) < 6.0
+            answers.setdefault(index, []).append(pose)
+    for poses in answers.values():
+        for other in poses[1:]:
+            assert np.degrees((other.rotation * poses[0].rotation.inv()).magnitude()) < 1.0
+
+
+def test_the_answer_does_not_know_where_the_world_was() -> None:
+    """Poses are those of the first camera's frame: a frame has no pose to give away, and the same pictures of a world
+    that was moved are the same pictures. What moves the answer is another first view, and it moves it rigidly.
+    """
+    ahead = reconstruct([frame(0), frame(3)], network=network()).trajectory[1].cam_from_world
+    back = reconstruct([frame(3), frame(0)], network=network()).trajectory[1].cam_from_world
+    assert ahead is not None and back is not None
+    assert max(folded_errors_deg(back.inv(), ahead)) < 3.0
+    assert not hasattr(frame(0), "cam_from_world")
+    again = reconstruct([frame(0), frame(3)], network=network()).trajectory[1].cam_from_world
+    assert again is not None
+    np.testing.assert_array_equal(again.as_matrix(), ahead.as_matrix())
+
+
+def test_a_photo_that_its_exif_turns_is_as_good_as_an_upright_one(tmp_path: Path) -> None:
+    """The sensor's rows are stored, and a tag tells that they are to be turned; the scene is that of upright files."""
+    camera = clip().camera
+    upright, turned = [], []
+    for index in (0, 3):
+        image = cv2.cvtColor(clip().images[index], cv2.COLOR_RGB2BGR)
+        upright.append(tmp_path / f"{index}.png")
+        cv2.imwrite(str(upright[-1]), image)
+        turned.append(tmp_path / f"{index}.jpg")
+        sensor = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
+        coded = cv2.imencode(".jpg", sensor, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+        turned[-1].write_bytes(coded[:2] + ORIENTATION_6 + coded[2:])
+    for files in (upright, turned):
+        pose = reconstruct(files, camera, network=network()).trajectory[1].cam_from_world
+        assert pose is not None and max(folded_errors_deg(pose, relative(3))) < 3.0
+
+
+def test_images_of_two_sizes_make_one_scene() -> None:
+    large = clip().camera.resized(2 * SIDE, 2 * SIDE)
+    image = cv2.resize(clip().images[3], (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC)
+    # A part of the second photo: another size, another ratio of the sides, another principal point.
+    part = Camera(large.fx, large.fy, large.cx - 20, large.cy - 16, 216, 224)
+    frames = [frame(0), Frame(part, np.ascontiguousarray(image[16:240, 20:236]), None, "part")]
+    answer = reconstruct(frames, network=network())
+    assert answer.success and answer.cameras == (clip().camera, part)
+    pose = answer.trajectory[1].cam_from_world
+    assert pose is not None and max(folded_errors_deg(pose, relative(3))) < 4.0
+
+
 def test_wrong_numbers_of_images_and_cameras_are_errors() -> None:
     with pytest.raises(ValueError, match="2 to 10 images"):
         reconstruct([frame(0)])
@@ -156,6 +221,6 @@ def test_a_camera_turns_with_an_upright_photo() -> None:
 
 def test_a_wall_that_two_poses_explain_is_refused() -> None:
     wall = room_clip(5_000_011, 5, SIDE, SIDE)
-    pair = [Frame(wall.camera, wall.images[index], None, str(index)) for index in (0, 4)]
+    pair = [Frame(wall.camera, wall.images[index], None, str(index)) for index in (0, 3)]
     answer = reconstruct(pair, network=network())
     assert not answer.success and "lie on a plane" in answer.reason

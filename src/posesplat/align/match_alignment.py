@@ -18,8 +18,6 @@ from posesplat.align.covariance import Regions, effective_regions, jackknife, sm
 from posesplat.align.matched_depths import MatchedDepths, MatchNoise, Side
 from posesplat.geometry import poses
 
-_LEAST_PIXEL = 0.3
-"""Pixel noise is not taken for smaller than this."""
 _FEWEST_TO_ADAPT = 12
 """Inliers from which the pixel noise may be read."""
 _MAD_TO_SIGMA = 1.4826
@@ -171,7 +169,8 @@ def adapted(matched: MatchedDepths, fit: MatchFit) -> MatchedDepths:
         return matched
     lengths = np.abs(values[inliers]) / np.sqrt(np.maximum(variances[inliers], 1e-18))
     sigma = _MAD_TO_SIGMA * float(np.median(lengths)) * matched.noise.pixel_px
-    pixel = float(np.clip(sigma, _LEAST_PIXEL, matched.noise.pixel_px))
+    least = min(matched.noise.least_pixel_px, matched.noise.pixel_px)
+    pixel = float(np.clip(sigma, least, matched.noise.pixel_px))
     return replace(matched, noise=replace(matched.noise, pixel_px=pixel))
 
 

@@ -37,9 +37,14 @@ class MatchNoise:
     """Terms of the smooth factor by which each depth map may be off; see :data:`BIAS_SIZES`."""
     bias_sigma: tuple[float, float, float] = (0.08, 0.05, 0.04)
     """Standard deviations of the factor's logarithm: its constant, its linear and its quadratic terms."""
+    least_pixel_px: float = 0.3
+    """What the deviation of a matched place is not taken for less than, however well the matches agree."""
 
     def __post_init__(self) -> None:
-        if min(self.pixel_px, self.relative_depth, *self.bias_sigma) <= 0 or self.depth_growth_per_m < 0:
+        if (
+            min(self.pixel_px, self.least_pixel_px, self.relative_depth, *self.bias_sigma) <= 0
+            or self.depth_growth_per_m < 0
+        ):
             raise ValueError(f"MatchNoise needs standard deviations above 0; got {self}.")
         if self.bias_terms not in BIAS_SIZES:
             raise ValueError(f"MatchNoise.bias_terms must be one of {BIAS_SIZES}; got {self.bias_terms}.")

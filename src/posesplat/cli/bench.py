@@ -158,8 +158,8 @@ class BridgeBench:
 class ReconstructBench:
     """The feed-forward network and its refinement against five points on SIFT matches, and doing nothing."""
 
-    suite: Literal["rooms", "photos", "all"] = "all"
-    """What is measured: rooms never seen, real photographs."""
+    suite: Literal["rooms", "photos", "lists", "rasterisers", "all"] = "all"
+    """Rooms never seen, real photographs, RE10K, ACID and DL3DV by evaluation index, or the rasteriser of training."""
     data: Path | None = None
     """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
     quick: bool = False
@@ -363,13 +363,9 @@ def _reconstruct(bench: ReconstructBench, report: Report, on_progress: Callable[
     data = bench.data or (Path(os.environ["POSESPLAT_DATA"]) if os.environ.get("POSESPLAT_DATA") else None)
     pairs = _or(bench.pairs, 4 if bench.quick else suites.ReconstructSettings().pairs)
     settings = suites.ReconstructSettings(pairs, bench.side, bench.weights, data, bench.threads, bench.seed)
-    save = _saving(report, bench.out)
-    if bench.suite != "photos":
-        suites.run_rooms(settings, report, on_progress)
-        save()
-    if bench.suite == "photos" or (bench.suite == "all" and data is not None):
-        suites.run_photos(settings, report, on_progress)
-    report.complete = True
+    every = [name for name in suites.SUITES if data is not None or name not in ("photos", "lists")]
+    names = every if bench.suite == "all" else [bench.suite]
+    suites.run_reconstruct_suites(settings, report, names, on_progress, _saving(report, bench.out))
 
 
 def _saving(report: Report, out: Path | None) -> Callable[[], None]:

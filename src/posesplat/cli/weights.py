@@ -58,7 +58,7 @@ def run(options: Options) -> int:
 
 
 def _list() -> None:
-    from posesplat.learned.named_weights import WEIGHTS
+    from posesplat.learned.named_weights import MISSING, WEIGHTS
 
     for row in WEIGHTS.values():
         here = "" if row.path.is_file() else " (not fetched)"
@@ -67,3 +67,4 @@ def _list() -> None:
             f"{row.name}{here}\n  {row.meaning}\n  source    {source}, revision {row.revision}\n"
             f"  sha256    {row.sha256}\n  size      {row.size_bytes / 1e6:.1f} MB\n  licence   {row.licence}\n"
         )
+    sys.stdout.write(f"\n{MISSING}\n")

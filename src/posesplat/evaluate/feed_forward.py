@@ -37,6 +37,8 @@ class ViewPair:
     """True relative pose, metres."""
     overlap: float
     """Share of the pixels of one view that the other sees, the smaller of the two."""
+    between: UInt8[np.ndarray, "h w 3"] | None = None
+    """A picture taken on the way from one to the other; None where they are neighbours."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def _pairs_of(
         forth = covisible_fraction(depth[first], depth[second], camera, relative)
         back = covisible_fraction(depth[second], depth[first], camera, relative.inv())
         if overlap[0] <= min(forth, back) <= overlap[1]:
-            found.append(ViewPair(images[[first, second]], camera, relative, min(forth, back)))
+            between = images[(first + second) // 2] if abs(first - second) > 1 else None
+            found.append(ViewPair(images[[first, second]], camera, relative, min(forth, back), between))
         if len(found) == 2:
             break
     return found

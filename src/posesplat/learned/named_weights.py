@@ -62,6 +62,13 @@ WEIGHTS: dict[str, NamedWeights] = {
 }
 """All weights that have a name."""
 
+MISSING = (
+    "Not in this table: the official checkpoints of SPFSplat, SPFSplatV2 and SPFSplatV2-L. The names of their tensors "
+    "are not known here, so that no complete and strict key map could be written. Of the published sizes, "
+    "posesplat train --size large trains anew."
+)
+"""What one may look for in the table in vain, and why."""
+
 
 def weights_folder() -> Path:
     """Where fetched weights lie: ``posesplat/weights`` in XDG_CACHE_HOME or ~/.cache."""

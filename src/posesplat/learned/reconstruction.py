@@ -22,7 +22,7 @@ from posesplat.geometry.trajectory import Trajectory
 from posesplat.learned.clips import Batch
 from posesplat.learned.network import MAX_VIEWS, MIN_VIEWS, Prediction, SplatNetwork
 from posesplat.learned.points import camera_depth
-from posesplat.learned.two_view import predict, rigid
+from posesplat.learned.two_view import frames_batch, predict, rigid
 from posesplat.learned.unposed_images import ImageLike, as_frame, distinct_names, with_shared_focal
 from posesplat.learned.view_alignment import (
     LEAST_PARALLAX,
@@ -253,10 +253,7 @@ def _view(frame: Frame, like: PredictedView) -> PredictedView:
 
 
 def _batch(views: Sequence[PredictedView]) -> Batch:
-    images = np.stack([np.asarray(view.working.image) for view in views]).transpose(0, 3, 1, 2)
-    lenses = np.stack([view.working.camera.resized(1, 1).matrix for view in views]).astype(np.float32)
-    scaled = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32) / np.float32(255.0))
-    return Batch(scaled[None], torch.from_numpy(lenses)[None], len(views))
+    return frames_batch([view.working for view in views], len(views))
 
 
 def _with_depth(views: Sequence[PredictedView], prediction: Prediction) -> list[PredictedView]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from posesplat.align.global_start import poselib_camera
 from posesplat.geometry.cameras import Camera
+from posesplat.geometry.frame import Frame
 from posesplat.learned.clips import Batch
 from posesplat.learned.matching import STRIDE_PX, cell_places
 from posesplat.learned.network import Prediction, SplatNetwork
@@ -31,6 +33,14 @@ def predict(network: SplatNetwork, batch: Batch, given: Float[Tensor, "b v 4 4"]
     network.eval()
     poses = None if given is None else given.to(device)
     return network(batch.images.to(device), batch.context, batch.intrinsics.to(device), poses)
+
+
+def frames_batch(frames: Sequence[Frame], context: int) -> Batch:
+    """One scene of frames of one size as the network takes it: context views first, then targets."""
+    images = np.stack([np.asarray(frame.image) for frame in frames]).transpose(0, 3, 1, 2)
+    lenses = np.stack([frame.camera.resized(1, 1).matrix for frame in frames]).astype(np.float32)
+    scaled = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32) / np.float32(255.0))
+    return Batch(scaled[None], torch.from_numpy(lenses)[None], context)
 
 
 def rigid(matrix: Float[Tensor, "4 4"]) -> RigidTransform:

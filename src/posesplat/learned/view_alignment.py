@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.calibration_error import calibration_covariance
 from posesplat.align.degenerate_pairs import parallax, planar_solutions
-from posesplat.align.match_alignment import adapted, refine_matches
+from posesplat.align.match_alignment import MatchRefineOptions, adapted, match_spread, refine_matches
 from posesplat.align.matched_depths import MatchedDepths, MatchNoise, depth_at, smooth_basis
 from posesplat.align.pair_starts import PairStartOptions, lengths_by_depth, triangulated_depths
 from posesplat.geometry.cameras import Camera
@@ -19,7 +20,7 @@ from posesplat.geometry.depth_map import DepthMap, DepthMeaning
 from posesplat.geometry.estimate import PoseEstimate, Scale, ScaleSource
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.matches import Matches
-from posesplat.geometry.poses import pose_errors
+from posesplat.geometry.poses import log, pose_errors, rescaled, rescaled_covariance
 from posesplat.learned.network import Prediction
 from posesplat.learned.two_view import match_pixels, sharpened_matches
 from posesplat.learned.working_views import depth_on, moved_pixels
@@ -32,13 +33,24 @@ MatchSource = Literal["both", "network", "sift"]
 
 _LEAST_TRUST = 0.15
 _MOST_MATCHES = 700
+_WINDOW_PX = 11
 _DEPTH_SIGMA = 0.1
 _FIELD_SIGMA = (2.0, 0.1, 0.1, 0.08, 0.08, 0.08)
 _SAMPLE_SIGMA = 0.1
-_SAME_POSE_DEG = 1.0
-_EQUAL_COST = 1.1
+_SAME_POSE_DEG = 0.5
+_TWO_POSES_DEG = 5.0
+"""Poses nearer than this are one answer, only a less certain one."""
+_EQUAL_COST = 1.05
 """Ratio of costs up to which two poses of a plane cannot be told apart."""
+_SHARE_OF_GAP = 0.5
+"""Part of the squared gap between the poses of two kinds of matches that the covariance grows by."""
+_FEWEST_DIRECTIONS = 20
+"""Matches of one kind from which the pose may be read off them alone."""
+_MATCHED_PX = 0.8
+"""Deviation of a matched place, as a share of the one that is assumed at first, when the pose is near."""
 _FEWEST_SAMPLES, _MOST_SAMPLES = 20, 100.0
+_NEAR = MatchRefineOptions(cutoffs=(9.0,))
+"""Schedule from a pose that is near already."""
 LEAST_PARALLAX = 3.0
 """Median parallax, in standard deviations of a matched place, from which two views tell depth."""
 
@@ -105,7 +117,28 @@ def network_matches(prediction: Prediction, index: int, a: PredictedView, b: Pre
     second = moved_pixels(second[chosen], b.working.camera, b.frame.camera)
     images = (np.asarray(a.frame.image), np.asarray(b.frame.image))
     first, second = sharpened_matches(images, first, second, max(1.0, enlarged))
-    return Matches(first, second, np.ones(len(first)))
+    kept = _well_textured(images, first, second)
+    return Matches(first[kept], second[kept], np.ones(int(kept.sum())))
+
+
+def _well_textured(
+    images: tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _ 3"]],
+    first: Float[np.ndarray, "n 2"],
+    second: Float[np.ndarray, "n 2"],
+) -> Bool[np.ndarray, " n"]:
+    """The half of the matches whose places the pictures hold best, by the smaller eigenvalue of their gradients."""
+    import cv2
+
+    if not len(first):
+        return np.zeros(0, dtype=bool)
+    strengths = []
+    for image, places in zip(images, (first, second), strict=True):
+        strength = cv2.cornerMinEigenVal(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), _WINDOW_PX)
+        height, width = strength.shape
+        columns, rows = np.floor(places).astype(np.intp).T
+        strengths.append(strength[rows.clip(0, height - 1), columns.clip(0, width - 1)])
+    weakest = np.minimum(*strengths)
+    return np.asarray(weakest >= np.median(weakest))
 
 
 def align_view(
@@ -120,6 +153,9 @@ def align_view(
 ) -> ViewFit:
     """The pose of view B against view A by :class:`posesplat.methods.pair.PairEstimator`, refusals included.
 
+    Predicted depth chooses among poses and tells the length. Rotation and direction are then read off the matches
+    alone, those of SIFT or all, whichever determine them better: a network's depth is bent, and would bend them too.
+
     Args:
         a: with predicted depth.
         b: with predicted depth, or none.
@@ -129,6 +165,7 @@ def align_view(
         threads: see :func:`posesplat.kernels.threads.thread_count`.
         corrected: A's depth was brought to triangulated depths, so that it may not be bent further.
     """
+    by_sift = Matches.none()
     if source != "network":
         by_sift = SiftMatches().matches(a.frame, b.frame)
         matches = by_sift if source == "sift" else _joined(matches, by_sift)
@@ -136,6 +173,7 @@ def align_view(
     options = PairOptions(
         learned=noise,
         start=PairStartOptions(max_epipolar_px=noise.pixel_px, max_reprojection_px=5 * noise.pixel_px, seed=seed),
+        free_length=not corrected,
         threads=threads,
     )
     maps = {id(view.frame): DepthMap.of(view.fine_depth(), "metric") for view in (a, b)}
@@ -146,31 +184,77 @@ def align_view(
     if evidence.fit is not None and evidence.matched is not None and len(evidence.matches):
         seen = parallax(evidence.matched, evidence.inliers, evidence.fit.state.b_from_a.rotation)
     estimate = result.estimate.replace(scale=Scale(False, "unknown"))
-    if evidence.matched is not None and estimate.cam_from_world is not None and not corrected:
-        reason = _two_poses(evidence.matched, estimate.cam_from_world)
-        if reason:
-            estimate = PoseEstimate.failure(reason, scale=estimate.scale, source=estimate.source)
+    if evidence.matched is not None and estimate.success and not corrected:
+        if seen >= LEAST_PARALLAX:
+            estimate = _by_directions(evidence.matched, by_sift, estimate)
+        estimate = _checked_on_a_plane(evidence.matched, estimate)
     return ViewFit(estimate, evidence.matches, evidence.inliers, evidence.soft_inliers, seen)
 
 
-def _two_poses(matched: MatchedDepths, b_from_a: RigidTransform) -> str:
-    """Why another pose explains the matches as well, as that of a plane does; empty when none does.
+def _by_directions(matched: MatchedDepths, by_sift: Matches, estimate: PoseEstimate) -> PoseEstimate:
+    """The estimate with rotation and direction from the matches alone, where they determine them.
 
-    Predicted depth is no evidence here: it was predicted for one of the two.
+    The length stays as depth tells it, with its variance.
     """
-    cameras = (matched.a.camera, matched.b.camera)
-    bare = MatchedDepths.of(matched.matches, *cameras, None, None, replace(matched.noise, bias_terms=0))
-    own = refine_matches(bare, b_from_a)
-    bare = adapted(bare, own)
-    own = refine_matches(bare, own.state.b_from_a)
+    pose, metric_covariance = estimate.cam_from_world, estimate.covariance
+    assert pose is not None and metric_covariance is not None
+    found: list[tuple[float, RigidTransform, Float[np.ndarray, "6 6"]]] = []
+    for matches in (matched.matches, by_sift):
+        if len(matches) < _FEWEST_DIRECTIONS:
+            continue
+        bare = _without_depth(matched, matches)
+        fit = refine_matches(bare, pose, _NEAR)
+        finer = adapted(bare, fit)
+        fit = refine_matches(finer, fit.state.b_from_a, _NEAR)
+        spread = match_spread(finer, fit)
+        _, turned = pose_errors(fit.state.b_from_a, pose)
+        if spread is not None and turned <= _TWO_POSES_DEG:
+            covariance = spread.covariance + calibration_covariance(finer, fit, PairOptions().calibration_error)
+            found.append((float(np.trace(spread.covariance[:3, :3])), fit.state.b_from_a, covariance))
+    if not found:
+        return estimate
+    (_, unit_pose, covariance), *others = sorted(found, key=lambda one: one[0])
+    for _, other, _ in others:
+        # Two kinds of matches err each in their own way: their disagreement is part of what is not known.
+        apart = log(other * unit_pose.inv())
+        covariance = covariance + _SHARE_OF_GAP * np.outer(apart, apart)
+    length = float(np.linalg.norm(pose.translation))
+    along, direction = np.asarray(pose.translation) / length, np.asarray(unit_pose.translation)
+    covariance = rescaled_covariance(covariance, length)
+    covariance[3:, 3:] += float(along @ metric_covariance[3:, 3:] @ along) * np.outer(direction, direction)
+    return estimate.replace(cam_from_world=rescaled(unit_pose, length), covariance=covariance)
+
+
+def _without_depth(matched: MatchedDepths, matches: Matches) -> MatchedDepths:
+    """Matches of the same two views by their places alone, at the noise of matches near a pose."""
+    noise = replace(matched.noise, bias_terms=0, pixel_px=_MATCHED_PX * _noise(matched.a.camera).pixel_px)
+    return MatchedDepths.of(matches, matched.a.camera, matched.b.camera, None, None, noise)
+
+
+def _checked_on_a_plane(matched: MatchedDepths, estimate: PoseEstimate) -> PoseEstimate:
+    """A refusal where another pose explains the matches as well, as that of a plane does.
+
+    Where it lies near, the covariance grows to hold it. Predicted depth is no evidence here: it was predicted for one
+    of the two.
+    """
+    pose, covariance = estimate.cam_from_world, estimate.covariance
+    assert pose is not None and covariance is not None
+    bare = _without_depth(matched, matched.matches)
+    own = refine_matches(bare, pose, _NEAR)
+    length = float(np.linalg.norm(pose.translation))
     for other in planar_solutions(bare, own):
         _, degrees = pose_errors(other.state.b_from_a, own.state.b_from_a)
-        if degrees > _SAME_POSE_DEG and other.cost <= _EQUAL_COST * own.cost:
-            return (
+        if degrees <= _SAME_POSE_DEG or other.cost > _EQUAL_COST * own.cost:
+            continue
+        if degrees > _TWO_POSES_DEG:
+            reason = (
                 f"The matches lie on a plane, which two poses {degrees:.0f} deg apart explain: costs {own.cost:.1f} "
                 f"and {other.cost:.1f}. Add an image that shows more of the scene."
             )
-    return ""
+            return PoseEstimate.failure(reason, scale=estimate.scale, source=estimate.source)
+        apart = log(rescaled(other.state.b_from_a, length) * rescaled(own.state.b_from_a, length).inv())
+        covariance = covariance + np.outer(apart, apart)
+    return estimate.replace(covariance=covariance)
 
 
 def length_factor(a: PredictedView, b: PredictedView, fit: ViewFit, b_from_a: RigidTransform) -> float | None:
@@ -242,9 +326,10 @@ def depth_correction(view: PredictedView, samples: DepthSamples) -> Float32[np.n
 
 
 def _noise(camera: Camera, bias_terms: int = 6) -> MatchNoise:
-    """Half a pixel at 128 pixels, 1.5 at 640 as in ``pair``."""
-    pixel = float(np.clip(0.25 + max(camera.width, camera.height) / 512.0, 0.4, 1.5))
-    return MatchNoise(pixel, _DEPTH_SIGMA, 0.0, bias_terms=bias_terms)
+    """A quarter of a pixel at 128 pixels, 1.5 at 640 as in ``pair``: small images are sharp."""
+    longest = max(camera.width, camera.height)
+    pixel = float(np.clip(0.25 + 1.25 * (longest - 128) / 512, 0.25, 1.5))
+    return MatchNoise(pixel, _DEPTH_SIGMA, 0.0, bias_terms=bias_terms, least_pixel_px=min(0.3, 0.4 * pixel))
 
 
 def _joined(first: Matches, second: Matches) -> Matches:

@@ -255,10 +255,9 @@ class _Run:
                 )
         share = float(np.mean(self.evidence.inliers))
         reason = repeating(self.a, self.b, share, self.evidence.dense)
-        if self.metric:
-            reason = reason or undetermined(answer.b_from_a, answer.covariance / answer.inflation, matched.median_depth)
-        else:
-            reason = reason or undetermined(answer.b_from_a, answer.covariance)
+        spread_out = answer.covariance / answer.inflation if self.metric else answer.covariance
+        depth = matched.median_depth if self.metric else None
+        reason = reason or undetermined(answer.b_from_a, spread_out, depth, free_length=self.options.free_length)
         return self._refused(reason) if reason else self._answered(answer, warnings)
 
     def _rendered(self, matched: MatchedDepths, state: MatchState, answer: _Answer) -> _Answer:

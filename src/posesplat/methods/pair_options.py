@@ -43,6 +43,8 @@ class PairOptions:
     calibration_error: float = 5e-4
     """Standard deviation of each camera's principal point and remaining distortion, as a share of the focal length, and
     half that of the focal length; 0 for cameras that are known exactly. It enters the covariance alone."""
+    free_length: bool = False
+    """The unit of depth is free, so that nobody asks for the length of the translation: it need not be determined."""
     refinement: MatchRefineOptions = field(default_factory=MatchRefineOptions)
     """Schedule of the refinement."""
     threads: int | None = None

@@ -81,7 +81,11 @@ def repeating(a: Frame, b: Frame, inlier_fraction: float, dense: Sequence[DenseF
 
 
 def undetermined(
-    b_from_a: RigidTransform, covariance: Float[np.ndarray, "6 6"], median_depth: float | None = None
+    b_from_a: RigidTransform,
+    covariance: Float[np.ndarray, "6 6"],
+    median_depth: float | None = None,
+    *,
+    free_length: bool = False,
 ) -> str:
     """Why a pose is too weakly determined to be used; empty when it is determined.
 
@@ -89,10 +93,13 @@ def undetermined(
         b_from_a: the pose.
         covariance: as it was estimated; without depth, with what it grows by for having been estimated from little.
         median_depth: of the scene; None without depth.
+        free_length: the length of the translation need not be determined, its direction alone.
     """
     turn = float(np.degrees(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])))
-    shift = float(np.sqrt(np.linalg.eigvalsh(covariance[3:, 3:])[-1]))
     length = float(np.linalg.norm(b_from_a.translation))
+    along = np.asarray(b_from_a.translation) / length if free_length and length > 0 else np.zeros(3)
+    across = np.eye(3) - np.outer(along, along)
+    shift = float(np.sqrt(np.linalg.eigvalsh(across @ covariance[3:, 3:] @ across)[-1]))
     largest_turn, share = _LARGEST_WITHOUT_DEPTH if median_depth is None else _LARGEST
     if turn <= largest_turn and shift <= max(share * length, 0.05 * (median_depth or 0.0)):
         return ""

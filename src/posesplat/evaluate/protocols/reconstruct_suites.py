@@ -1,9 +1,9 @@
-"""``bench reconstruct``: poses of two views and pictures of a third, in rooms never seen and on real photos."""
+"""``bench reconstruct``: poses of two views and pictures of a third, in rooms never seen, on real photos and lists."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,18 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.relative_pose import relative_pose
 from posesplat.datasets.open import open_frames
+from posesplat.datasets.samples import MissingData
 from posesplat.evaluate.feed_forward import THRESHOLDS_DEG, ViewPair, held_out_pairs, pair_answers
 from posesplat.evaluate.metrics import pose_auc
-from posesplat.evaluate.protocols.report import Column, Report, Row, Table
+from posesplat.evaluate.picture_quality import psnr_db, ssim
+from posesplat.evaluate.protocols.rasteriser_speed import run_rasterisers
+from posesplat.evaluate.protocols.reconstruct_lists import LISTS, SIDE_PX, listed_cases
+from posesplat.evaluate.protocols.report import Column, Report, Row, Table, skipped
 from posesplat.evaluate.reports.reconstruction import novel_view
+from posesplat.evaluate.target_views import LOCATED, NETWORK, UNMOVED, PictureScore, target_scores
+from posesplat.evaluate.two_view_colmap import colmap_relative_pose
 from posesplat.geometry.frame import Frame
+from posesplat.geometry.matches import Matches
 from posesplat.learned.network import SplatNetwork
 from posesplat.learned.reconstruction import Reconstruction, ReconstructOptions, reconstruct
 from posesplat.learned.two_view import folded_errors_deg
@@ -26,6 +33,7 @@ from posesplat.providers.two_view.sift import SiftMatches
 
 OURS = "reconstruct"
 _FAILED = (180.0, 90.0)
+_TIMED_SIDE, _TIMES = 256, 3
 _PICTURE_PX = 256
 PHOTO_SETS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("strecha/fountain-P11", (3, 5, 4)),
@@ -60,34 +68,134 @@ class ReconstructSettings:
     """Of random samples."""
 
 
-def run_rooms(settings: ReconstructSettings, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
-    """Pairs of rooms that no training saw: ours, the network alone, five points on SIFT matches, doing nothing."""
+Progress = Callable[[str, int, int], None]
+Contenders = dict[str, tuple[RigidTransform | None, float]]
+"""Poses by method, and their seconds of processor time."""
+
+
+def run_reconstruct_suites(
+    settings: ReconstructSettings,
+    report: Report,
+    names: Sequence[str],
+    on_progress: Progress,
+    save: Callable[[], None] = lambda: None,
+) -> None:
+    """Run suites of ``SUITES`` in turn; tables are saved as they come.
+
+    Raises:
+        ValueError: when real data are asked for alone, and there are none.
+    """
+    for name in names:
+        SUITES[name](settings, report, on_progress)
+        save()
+    report.complete = True
+
+
+@dataclass
+class _Tally:
+    """Errors, times and pictures of one level of pairs."""
+
+    errors: dict[str, list[tuple[float, float]]]
+    seconds: dict[str, float]
+    pictures: dict[str, list[PictureScore]]
+    targets: int = 0
+
+    @staticmethod
+    def empty() -> _Tally:
+        return _Tally({}, {}, {})
+
+    def add(self, found: Contenders, true: RigidTransform) -> None:
+        for name, (pose, spent) in found.items():
+            error = _FAILED if pose is None else folded_errors_deg(pose, true)
+            self.errors.setdefault(name, []).append(error)
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def add_pictures(self, scores: Mapping[str, PictureScore]) -> None:
+        self.targets += 1
+        for name, score in scores.items():
+            self.pictures.setdefault(name, []).append(score)
+
+    def tables(self, name: str, title: str) -> list[Table]:
+        rows = tuple(_row(method, np.array(found), self.seconds[method]) for method, found in self.errors.items())
+        tables = [Table(name, title, _POSE_COLUMNS, rows, (_FOLDED,))]
+        if self.targets:
+            order = (UNMOVED, NETWORK, LOCATED)
+            seen = tuple(_picture_row(one, self.pictures.get(one, []), self.targets) for one in order)
+            tables.append(Table(f"{name}/views", f"A view between, unseen; {title}", _PICTURE_COLUMNS, seen, (_DRAWN,)))
+        return tables
+
+
+_POSE_COLUMNS = (
+    Column("method", "method"),
+    *(Column(f"auc_{limit:g}", f"AUC@{limit:g}", ".3f") for limit in THRESHOLDS_DEG),
+    Column("posed", "posed", ".0%"),
+    Column("gross", "of posed > 20 deg", ".1%"),
+    Column("rotation_deg", "median rotation deg", ".2f"),
+    Column("translation_deg", "median direction deg", ".2f"),
+    Column("ms", "CPU ms", ".0f"),
+)
+_PICTURE_COLUMNS = (
+    Column("method", "drawn by"),
+    Column("drawn", "drawn", ".0%"),
+    Column("psnr_db", "PSNR dB", ".1f"),
+    Column("ssim", "SSIM", ".3f"),
+)
+_FOLDED = "Errors are the larger of rotation and folded direction of translation; refusals count as failures."
+_DRAWN = "At the pose found for the view, which the view itself tells; means over what was drawn."
+
+
+def run_rooms(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
+    """Pairs of rooms that no training saw: ours, the network alone, SIFT with PoseLib and COLMAP, doing nothing."""
     network, options = load_network(settings.weights), _options(settings)
-    errors: dict[str, list[tuple[float, float]]] = {}
-    seconds: dict[str, float] = {}
+    tally = _Tally.empty()
     pairs = held_out_pairs(settings.pairs, settings.side, settings.side)
     for index, pair in enumerate(pairs):
-        for name, (pose, spent) in _contenders(pair, network, options).items():
-            error = _FAILED if pose is None else folded_errors_deg(pose, pair.second_from_first)
-            errors.setdefault(name, []).append(error)
-            seconds[name] = seconds.get(name, 0.0) + spent
+        found = _network_answers(pair, network)
+        first, second = (Frame(pair.camera, image, None, str(side)) for side, image in enumerate(pair.images))
+        answers, ours = _by_matches(first, second, network, options)
+        tally.add(found | answers, pair.second_from_first)
+        if pair.between is not None:
+            target = Frame(pair.camera, pair.between, None, "between")
+            tally.add_pictures(target_scores(network, ours, (first, second), target, options.side_px))
         on_progress("rooms", index + 1, len(pairs))
-    rows = [_row(name, np.array(found), seconds[name]) for name, found in errors.items()]
-    columns = (
-        Column("method", "method"),
-        *(Column(f"auc_{limit:g}", f"AUC@{limit:g}", ".3f") for limit in THRESHOLDS_DEG),
-        Column("posed", "posed", ".0%"),
-        Column("gross", "of posed > 20 deg", ".1%"),
-        Column("rotation_deg", "median rotation deg", ".2f"),
-        Column("translation_deg", "median direction deg", ".2f"),
-        Column("ms", "CPU ms", ".0f"),
-    )
     title = f"{len(pairs)} pairs of views of rooms never seen, {settings.side} px, overlap 20 to 70 %"
-    note = "Errors are the larger of rotation and folded direction of translation; refusals count as failures."
-    report.tables.append(Table("rooms", title, columns, tuple(rows), (note,)))
+    report.tables += tally.tables("rooms", title)
 
 
-def run_photos(settings: ReconstructSettings, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
+def run_lists(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
+    """Published lists by level of overlap: the outer context views are posed, the targets drawn."""
+    network, options = load_network(settings.weights), _options(settings)
+    missing = []
+    for name in LISTS:
+        try:
+            cases = listed_cases(name, settings.data, settings.pairs)
+        except MissingData as error:
+            missing.append((name, str(error)))
+            continue
+        tallies: dict[str, _Tally] = {}
+        for index, case in enumerate(cases):
+            (first, second), targets = case.read()
+            tally = tallies.setdefault(case.overlap, _Tally.empty())
+            answers, ours = _by_matches(first, second, network, options)
+            alone: Contenders = {"identity": (_STILL, 0.0), "network alone": (ours.network_poses[1], float("nan"))}
+            tally.add(alone | answers, case.second_from_first)
+            for target in targets:
+                tally.add_pictures(target_scores(network, ours, (first, second), target, options.side_px))
+            on_progress(name, index + 1, len(cases))
+        for level, tally in sorted(tallies.items()):
+            posed = len(tally.errors[OURS])
+            title = f"{posed} pairs of {name} at {SIDE_PX} x {SIDE_PX}, overlap {level}"
+            report.tables += tally.tables(f"lists/{name}/{level}", title)
+    if missing:
+        report.tables.append(skipped("lists/skipped", "Lists of pairs that are missing", missing))
+
+
+def run_timed(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
+    """The rasteriser of training at 256 x 256 with 131,072 Gaussians; see :mod:`.rasteriser_speed`."""
+    run_rasterisers(_TIMED_SIDE, _TIMES, report, on_progress)
+
+
+def run_photos(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
     """Two real images at known intrinsics, and a third that is located and rendered."""
     if settings.data is None:
         raise ValueError("The suite photos needs --data or POSESPLAT_DATA: the folder of the real data sets.")
@@ -105,6 +213,7 @@ def run_photos(settings: ReconstructSettings, report: Report, on_progress: Calla
         Column("located_deg", "located deg", ".3f"),
         Column("located_share", "off by, of baseline", ".1%"),
         Column("psnr_db", "PSNR dB", ".1f"),
+        Column("ssim", "SSIM", ".3f"),
         Column("ms", "CPU ms", ".0f"),
         Column("remark", "remark"),
     )
@@ -116,22 +225,42 @@ def _options(settings: ReconstructSettings) -> ReconstructOptions:
     return ReconstructOptions(settings.weights, seed=settings.seed, threads=settings.threads)
 
 
-def _contenders(
-    pair: ViewPair, network: SplatNetwork, options: ReconstructOptions
-) -> dict[str, tuple[RigidTransform | None, float]]:
+_STILL = RigidTransform.from_translation([0.0, 0.0, 1.0])
+
+
+def _network_answers(pair: ViewPair, network: SplatNetwork) -> Contenders:
     began = time.process_time()
     answers = pair_answers(network, pair)
     spent = time.process_time() - began
-    found = {f"network: {name}" if name != "identity" else name: (pose, spent) for name, pose in answers.items()}
-    found["identity"] = (found["identity"][0], 0.0)
-    first, second = (Frame(pair.camera, image, None, str(index)) for index, image in enumerate(pair.images))
+    found: Contenders = {f"network: {name}" if name != "identity" else name: (p, spent) for name, p in answers.items()}
+    return found | {"identity": (answers["identity"], 0.0)}
+
+
+def _by_matches(
+    first: Frame, second: Frame, network: SplatNetwork, options: ReconstructOptions
+) -> tuple[Contenders, Reconstruction]:
+    found: Contenders = {}
     began = time.process_time()
-    by_sift, _ = relative_pose(SiftMatches().matches(first, second), pair.camera, pair.camera, seed=options.seed)
-    found["SIFT, five points (PoseLib)"] = (by_sift, time.process_time() - began)
+    matches = SiftMatches().matches(first, second)
+    shared = time.process_time() - began
+    for name, solve in (("PoseLib", _by_poselib), ("COLMAP", colmap_relative_pose)):
+        began = time.process_time()
+        pose = solve(matches, first, second, options.seed)
+        found[f"SIFT, five points ({name})"] = (pose, shared + time.process_time() - began)
     began = time.process_time()
     ours = reconstruct([first, second], options=options, network=network)
     found[OURS] = (ours.trajectory[1].cam_from_world, time.process_time() - began)
-    return found
+    return found, ours
+
+
+def _by_poselib(matches: Matches, first: Frame, second: Frame, seed: int) -> RigidTransform | None:
+    return relative_pose(matches, first.camera, second.camera, seed=seed)[0]
+
+
+def _picture_row(method: str, scores: Sequence[PictureScore], targets: int) -> Row:
+    values = np.array([(score.psnr_db, score.ssim) for score in scores]).reshape(-1, 2)
+    mean = values.mean(axis=0) if len(values) else np.full(2, np.nan)
+    return {"method": method, "drawn": len(values) / targets, "psnr_db": float(mean[0]), "ssim": float(mean[1])}
 
 
 def _row(name: str, errors: np.ndarray, seconds: float) -> Row:
@@ -187,10 +316,19 @@ def _located(
     unit = baseline / float(np.linalg.norm(pose.translation))
     gap = np.linalg.norm(unit * third.inv().translation - true_third.inv().translation) / baseline
     seen = reduced_frame(frame, _PICTURE_PX)
-    drawn = novel_view(found, seen.camera, third) / 255.0
-    error = float(np.mean((drawn - np.asarray(seen.image) / 255.0) ** 2))
+    drawn = novel_view(found, seen.camera, third)
     return {
         "located_deg": float(np.degrees((third.rotation * true_third.rotation.inv()).magnitude())),
         "located_share": float(gap),
-        "psnr_db": -10.0 * np.log10(max(error, 1e-12)),
+        "psnr_db": psnr_db(drawn, np.asarray(seen.image)),
+        "ssim": ssim(drawn, np.asarray(seen.image)),
     }
+
+
+SUITES: dict[str, Callable[[ReconstructSettings, Report, Progress], None]] = {
+    "rooms": run_rooms,
+    "photos": run_photos,
+    "lists": run_lists,
+    "rasterisers": run_timed,
+}
+"""In the order in which ``all`` runs them."""
