@@ -107,10 +107,7 @@ def run(options: Options) -> int:
             exports=exports,
             frames=(a, b),
             report=None if options.no_report else bridge_report(record, a, b, result),
-            extra={
-                "cameras": [a.camera.to_json(), b.camera.to_json()],
-                "bridge": bridge_record(result) | {"focal_px": [a.camera.fx, b.camera.fx]},
-            },
+            extra={"bridge": bridge_record(result) | {"focal_px": [a.camera.fx, b.camera.fx]}},
             seen={} if options.no_report else small_images([a, b]),
         )
     if options.json:

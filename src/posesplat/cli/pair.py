@@ -118,7 +118,7 @@ def run(options: Options) -> int:
             report=None
             if options.no_report
             else pair_report(record, a, b, result, lifted, options.threads, report_view([shown], options.threads)),
-            extra={"cameras": [a.camera.to_json(), b.camera.to_json()], "pair": _pair_record(images, result)},
+            extra={"pair": _pair_record(images, result)},
             seen=shown.seen,
         )
     if options.json:

@@ -103,12 +103,12 @@ def run(options: Options) -> int:
             folder,
             record,
             trajectory,
-            [frame.camera for frame in frames],
+            shown.cameras,
             exports=exports,
             frames=frames,
             gaussians=None if found.scene is None else found.scene.gaussians,
             report=None if options.no_report else _report(options, record, frames, found, shown),
-            extra={"cameras": [camera.to_json() for camera in shown.cameras], "reconstruction": _summary(found)},
+            extra={"reconstruction": _summary(found)},
             seen=shown.seen,
         )
     if options.json:

@@ -142,7 +142,7 @@ def write_results(
         folder: where to write; files that are there already are listed in result.json as well.
         run: what was done.
         trajectory: the answer.
-        camera: the camera of all frames, or one for each of them; result.json tells the first.
+        camera: the camera of all frames, or one for each of them, which result.json tells as ``cameras``.
         exports: keys of :data:`EXPORTS`.
         frames: the frames of the trajectory in its order, for their images.
         gaussians: the scene in the trajectory's world, for points.
@@ -171,8 +171,11 @@ def write_results(
     if report is not None:
         (folder / REPORT).write_text(report, encoding="utf-8")
     record = result_record(run, trajectory, first, errors)
-    for frame, pose in zip(record["frames"], true or (), strict=True) if true else ():
-        frame["true_cam_from_world"] = None if pose is None else pose.as_matrix().tolist()
+    if true:
+        for frame, pose in zip(record["frames"], true, strict=True):
+            frame["true_cam_from_world"] = None if pose is None else pose.as_matrix().tolist()
+    if not isinstance(camera, Camera):
+        record["cameras"] = [each.to_json() for each in camera]
     write_seen(folder, seen or {})
     record |= {"exports_left_out": skipped, **(extra or {})}
     return write_result_json(folder, record)
