@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from posesplat.align.match_alignment import MatchFit, shift_of_pose
+from posesplat.align.match_alignment import MatchFit, shifts_of_pose
 from posesplat.align.matched_depths import MatchedDepths, Side
 
 _FOCAL = 2.0
@@ -30,15 +30,12 @@ def calibration_covariance(matched: MatchedDepths, fit: MatchFit, error: float) 
         error: standard deviation of the principal point, and of the shift of an image's corner by distortion, both as
             shares of the focal length; twice that of the focal length. 0 = exact.
     """
-    covariance = np.zeros((6, 6))
     if error == 0:
-        return covariance
+        return np.zeros((6, 6))
     misread = [replace(matched, a=side) for side in _misread(matched.a, error)]
     misread += [replace(matched, b=side) for side in _misread(matched.b, error)]
-    for other in misread:
-        moved = shift_of_pose(matched, other, fit)
-        covariance += np.outer(moved, moved)
-    return covariance
+    shifts = shifts_of_pose(matched, misread, fit)
+    return shifts.T @ shifts
 
 
 def _misread(side: Side, error: float) -> list[Side]:

@@ -8,6 +8,7 @@ docs/pair.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -219,16 +220,20 @@ def match_spread(matched: MatchedDepths, fit: MatchFit) -> MatchSpread | None:
     return MatchSpread(_ALIKE * covariance, small_sample_inflation(effective_regions(split, prior)))
 
 
-def shift_of_pose(matched: MatchedDepths, others: MatchedDepths, fit: MatchFit) -> Float[np.ndarray, "6"]:
-    """How the pose found would move (left perturbation) were the matches the others, to first order.
+def shifts_of_pose(
+    matched: MatchedDepths, others: Sequence[MatchedDepths], fit: MatchFit
+) -> Float[np.ndarray, "others 6"]:
+    """How the pose found would move (left perturbations) were the matches each of the others, to first order.
 
     Args:
         matched: what the pose was found from.
         others: the same matches at slightly different places.
         fit: the pose found.
     """
-    steps = [_step(each, fit.state, _gaps(each, fit.state), fit.cutoff, damping=0.0) for each in (matched, others)]
-    return (steps[1] - steps[0])[:6]
+    own, *theirs = (
+        _step(each, fit.state, _gaps(each, fit.state), fit.cutoff, damping=0.0)[:6] for each in (matched, *others)
+    )
+    return np.array(theirs) - own
 
 
 def _factors(side: Side, bias: Float[np.ndarray, " k"]) -> Float[np.ndarray, " n"]:
