@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_networks import PUBLISHED, SMALL, ShiftedWalls
+from small_networks import PUBLISHED, SMALL, ShiftedWalls, network
 
 from posesplat.learned.clips import Batch, Clip, GapSchedule, SamplingOptions
 from posesplat.learned.config import NetworkConfig
@@ -92,3 +92,13 @@ def test_published_network_trains_too(tmp_path: Path) -> None:
     found = run(tmp_path, options, PUBLISHED)
     assert all(torch.isfinite(torch.tensor(list(found.values()))))
     assert found[11] < found[0]
+
+
+def test_training_goes_on_from_the_weights_of_a_network(tmp_path: Path) -> None:
+    """A network given in place of its form is trained itself: a rate of almost nothing leaves it as it was."""
+    start = network(PUBLISHED)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    options = replace(OPTIONS, steps=1, learning_rate=1e-12, picture_every=0, save_every=1)
+    trained = train(ShiftedWalls(), start, options, tmp_path, accelerator="cpu", progress_bar=False).network
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=1e-6, atol=1e-6, msg=name)

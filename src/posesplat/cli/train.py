@@ -44,6 +44,8 @@ class Options:
     """Folder for weights.safetensors, last.ckpt, logs/metrics.csv and pictures/."""
     size: Literal["tiny", "base", "large"] = "tiny"
     """Size of the network."""
+    start: Annotated[str, arg(metavar="WEIGHTS")] = ""
+    """Begin with these weights (a name of posesplat weights list, or a file) and their form, whatever --size says."""
     resume: bool = False
     """Go on from last.ckpt in the folder."""
     steps: int = 10_000
@@ -99,13 +101,14 @@ def run(options: Options) -> int:
     if options.data != "rooms":
         check_training_folder(Path(options.data))
     from posesplat.learned.training import CHECKPOINT, train
-    from posesplat.learned.weights import save_weights
+    from posesplat.learned.weights import load_network, save_weights
 
     logging.getLogger("lightning.pytorch").setLevel(logging.getLogger().level)
     resume = options.out / CHECKPOINT if options.resume else None
     if resume is not None and not resume.is_file():
         raise ValueError(f"--resume needs {resume}, which is not there. Leave --resume out to begin anew.")
-    config = NetworkConfig.named(options.size)
+    network = load_network(options.start) if options.start else None
+    config = NetworkConfig.named(options.size) if network is None else network.config
     for side in (options.width, options.height):
         if side % config.patch_px:
             raise ValueError(f"--width and --height must be multiples of {config.patch_px} pixels; got {side}.")
@@ -113,7 +116,7 @@ def run(options: Options) -> int:
     source = _source(options)
     sys.stderr.write(f"{len(source)} clips after {time.perf_counter() - began:.0f} s\n")
     try:
-        training = train(source, config, _training_options(options), options.out, resume=resume)
+        training = train(source, network or config, _training_options(options), options.out, resume=resume)
     except KeyboardInterrupt:
         saved = (options.out / CHECKPOINT).is_file()
         told = f"{options.out / CHECKPOINT} holds what was trained; --resume goes on" if saved else "nothing was saved"

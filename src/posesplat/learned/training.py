@@ -76,10 +76,9 @@ class TrainingOptions:
 class SplatTraining(lightning.LightningModule):
     """The network with its losses. It sees images and intrinsics, never a pose."""
 
-    def __init__(self, config: NetworkConfig, options: TrainingOptions, perceptual: Perceptual | None = None) -> None:
+    def __init__(self, network: SplatNetwork, options: TrainingOptions, perceptual: Perceptual | None = None) -> None:
         super().__init__()
-        torch.manual_seed(options.seed)
-        self.network, self.options, self.perceptual = SplatNetwork(config), options, perceptual
+        self.network, self.options, self.perceptual = network, options, perceptual
         self.began: float | None = None
         self.latest: tuple[Tensor, Tensor] | None = None
 
@@ -189,7 +188,7 @@ class WholeCheckpoints(lightning.Callback):
 
 def train(
     source: ClipSource,
-    config: NetworkConfig,
+    start: NetworkConfig | SplatNetwork,
     options: TrainingOptions,
     folder: Path,
     *,
@@ -205,7 +204,7 @@ def train(
 
     Args:
         source: clips of images with intrinsics.
-        config: the network.
+        start: what is trained: a network as it is, whose weights change, or the form of a new one.
         options: of the training.
         folder: where everything is written.
         resume: a checkpoint to go on from.
@@ -215,7 +214,8 @@ def train(
         progress_bar: whether to show one.
     """
     lightning.seed_everything(options.seed, verbose=False)
-    training = SplatTraining(config, options, perceptual)
+    network = start if isinstance(start, SplatNetwork) else SplatNetwork(start)
+    training = SplatTraining(network.train(), options, perceptual)
     first = 0
     if resume is not None:
         first = int(torch.load(resume, map_location="cpu", weights_only=True)["global_step"])

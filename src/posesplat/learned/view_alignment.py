@@ -24,7 +24,7 @@ from posesplat.geometry.poses import log, pose_errors, rescaled, rescaled_covari
 from posesplat.learned.network import Prediction
 from posesplat.learned.two_view import match_pixels, sharpened_matches
 from posesplat.learned.working_views import depth_on, moved_pixels
-from posesplat.methods.pair import PairEstimator
+from posesplat.methods.pair import PairEstimator, PairResult
 from posesplat.methods.pair_options import PairOptions
 from posesplat.providers.two_view.given import GivenMatches
 from posesplat.providers.two_view.sift import SiftMatches
@@ -153,8 +153,9 @@ def align_view(
 ) -> ViewFit:
     """The pose of view B against view A by :class:`posesplat.methods.pair.PairEstimator`, refusals included.
 
-    Predicted depth chooses among poses and tells the length. Rotation and direction are then read off the matches
-    alone, those of SIFT or all, whichever determine them better: a network's depth is bent, and would bend them too.
+    The matches alone are asked first; predicted depth tells the length of their translation. Where they do not
+    determine a pose, predicted depth may choose among those that they allow. Rotation and direction are then read off
+    the matches again, those of SIFT or all, whichever determine them better: a network's depth is bent.
 
     Args:
         a: with predicted depth.
@@ -163,7 +164,7 @@ def align_view(
         source: whether these matches count, those of SIFT, or both.
         seed: of the random samples.
         threads: see :func:`posesplat.kernels.threads.thread_count`.
-        corrected: A's depth was brought to triangulated depths, so that it may not be bent further.
+        corrected: A's depth was brought to triangulated depths: it takes part from the start, and is not bent further.
     """
     by_sift = Matches.none()
     if source != "network":
@@ -171,24 +172,70 @@ def align_view(
         matches = by_sift if source == "sift" else _joined(matches, by_sift)
     noise = _noise(a.frame.camera, 0 if corrected else 6)
     options = PairOptions(
+        measured=replace(noise, bias_terms=0),
         learned=noise,
         start=PairStartOptions(max_epipolar_px=noise.pixel_px, max_reprojection_px=5 * noise.pixel_px, seed=seed),
         free_length=not corrected,
         threads=threads,
     )
+    given = GivenMatches(matches, {"both": "network and sift", "network": "network", "sift": "sift"}[source])
+    alone: PairResult | None = None
+    if not corrected:
+        alone = PairEstimator(replace(options, depth="none"), given).estimate(a.frame, b.frame)
+        if alone.estimate.success:
+            return _fit(alone, _with_length(alone, a, b, noise), by_sift)
     maps = {id(view.frame): DepthMap.of(view.fine_depth(), "metric") for view in (a, b)}
-    name = {"both": "network and sift", "network": "network", "sift": "sift"}[source]
-    result = PairEstimator(options, GivenMatches(matches, name), _PredictedDepth(maps)).estimate(a.frame, b.frame)
-    evidence = result.evidence
-    seen = 0.0
+    result = PairEstimator(options, given, _PredictedDepth(maps)).estimate(a.frame, b.frame)
+    if alone is None:
+        return _fit(result, result.estimate, None)
+    return _fit(result, _allowed(alone, result.estimate), by_sift)
+
+
+def _fit(result: PairResult, estimate: PoseEstimate, by_sift: Matches | None) -> ViewFit:
+    """A result as this module tells it; with matches of SIFT, rotation and direction are read off the matches."""
+    evidence, seen = result.evidence, 0.0
+    estimate = estimate.replace(scale=Scale(False, "unknown"))
     if evidence.fit is not None and evidence.matched is not None and len(evidence.matches):
-        seen = parallax(evidence.matched, evidence.inliers, evidence.fit.state.b_from_a.rotation)
-    estimate = result.estimate.replace(scale=Scale(False, "unknown"))
-    if evidence.matched is not None and estimate.success and not corrected:
-        if seen >= LEAST_PARALLAX:
-            estimate = _by_directions(evidence.matched, by_sift, estimate)
-        estimate = _checked_on_a_plane(evidence.matched, estimate)
+        finer = adapted(evidence.matched, evidence.fit)
+        seen = parallax(finer, evidence.inliers, evidence.fit.state.b_from_a.rotation)
+        if estimate.success and by_sift is not None:
+            if seen >= LEAST_PARALLAX:
+                estimate = _by_directions(evidence.matched, by_sift, estimate)
+            estimate = _checked_on_a_plane(evidence.matched, estimate)
     return ViewFit(estimate, evidence.matches, evidence.inliers, evidence.soft_inliers, seen)
+
+
+def _with_length(alone: PairResult, a: PredictedView, b: PredictedView, noise: MatchNoise) -> PoseEstimate:
+    """A pose of matches alone, its translation as long as the predicted depths say."""
+    estimate, inliers = alone.estimate, alone.evidence.inliers
+    pose, covariance = estimate.cam_from_world, estimate.covariance
+    assert pose is not None and covariance is not None
+    cameras = (a.frame.camera, b.frame.camera)
+    matched = MatchedDepths.of(alone.evidence.matches, *cameras, a.fine_depth(), b.fine_depth(), noise)
+    told = [length for length in lengths_by_depth(matched, pose, inliers) if length is not None]
+    length = float(np.exp(np.mean(np.log(told)))) if told else 1.0
+    direction = np.asarray(pose.translation)
+    covariance = covariance.copy()
+    covariance[3:, 3:] += noise.bias_sigma[0] ** 2 * np.outer(direction, direction)
+    return estimate.replace(
+        cam_from_world=rescaled(pose, length), covariance=rescaled_covariance(covariance, length), warnings=()
+    )
+
+
+def _allowed(alone: PairResult, estimate: PoseEstimate) -> PoseEstimate:
+    """A pose that predicted depth chose, if it explains the matches as well as the best pose of theirs does."""
+    matched, best, pose = alone.evidence.matched, alone.evidence.fit, estimate.cam_from_world
+    if matched is None or best is None or pose is None:
+        return estimate
+    own = refine_matches(matched, pose, _NEAR)
+    _, degrees = pose_errors(own.state.b_from_a, best.state.b_from_a)
+    if own.cost <= _EQUAL_COST * best.cost:
+        return estimate
+    reason = (
+        f"Predicted depth asks for a pose {degrees:.1f} deg from that of the matches, which explains them worse: costs "
+        f"{own.cost:.1f} and {best.cost:.1f}. By themselves the matches do not determine one: {alone.estimate.reason}"
+    )
+    return PoseEstimate.failure(reason, scale=estimate.scale, source=estimate.source)
 
 
 def _by_directions(matched: MatchedDepths, by_sift: Matches, estimate: PoseEstimate) -> PoseEstimate:
