@@ -39,7 +39,8 @@ def test_a_folder_of_images_without_poses_becomes_weights(pictures: Path, tmp_pa
     assert torch.load(out / "last.ckpt", map_location="cpu", weights_only=True)["global_step"] == 2
     assert not torch.equal(first.match_embed.weight, second.match_embed.weight)
     command[3] = str(tmp_path / "further")
-    assert main([*command, "--start", str(out / "weights.safetensors"), "--steps", "1", "--learning-rate", "1e-12"]) == 0
+    command += ["--start", str(out / "weights.safetensors"), "--steps", "1", "--learning-rate", "1e-12"]
+    assert main(command) == 0
     further = load_network(tmp_path / "further" / "weights.safetensors")
     torch.testing.assert_close(further.match_embed.weight, second.match_embed.weight)
 

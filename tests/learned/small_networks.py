@@ -29,7 +29,7 @@ SMALL = NetworkConfig(
     initial_depth=2.5,
     residual_splats=True,
 )
-PUBLISHED = replace(
+CANONICAL = replace(
     SMALL,
     separate_reference=True,
     sh_degree=2,
@@ -38,6 +38,16 @@ PUBLISHED = replace(
     epipolar_steps=0,
     residual_splats=False,
 )
+PUBLISHED = replace(CANONICAL, form="spfsplatv2", patch_px=16, head_level_features=4)
+PUBLISHED_V1 = replace(PUBLISHED, form="spfsplat")
+PUBLISHED_L = replace(PUBLISHED, form="spfsplatv2-l", patch_px=14, decoder_depth=6, position_grid=3)
+FORMS = {
+    "tiny": SMALL,
+    "canonical": CANONICAL,
+    "spfsplatv2": PUBLISHED,
+    "spfsplat": PUBLISHED_V1,
+    "spfsplatv2-l": PUBLISHED_L,
+}
 
 
 def network(config: NetworkConfig, seed: int = 0) -> SplatNetwork:
@@ -45,12 +55,18 @@ def network(config: NetworkConfig, seed: int = 0) -> SplatNetwork:
     torch.manual_seed(seed)
     found = SplatNetwork(config).eval()
     with torch.no_grad():
-        for parameter in found.pose_head.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+        for name, parameter in found.named_parameters():
+            if "pose_head" in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
     return found
 
 
-def views(count: int, height: int = 32, width: int = 40, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def patch(config: NetworkConfig) -> int:
+    """Side of a square image that a network takes."""
+    return 14 if config.form == "spfsplatv2-l" else 16
+
+
+def views(count: int, height: int = 32, width: int = 48, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Images of noise and their intrinsics."""
     generator = torch.Generator().manual_seed(count)
     lens = torch.tensor([[0.8, 0.0, 0.52], [0.0, 0.9, 0.47], [0.0, 0.0, 1.0]])

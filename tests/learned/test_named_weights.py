@@ -59,10 +59,32 @@ def test_fetching_checks_the_file_and_keeps_nothing_else(tmp_path: Path, monkeyp
         fetched(row)
 
 
+def test_official_weights_are_not_fetched_unchecked_but_found_where_they_were_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = [row for row in WEIGHTS.values() if row.sha256 is None]
+    assert {row.source.rpartition("/resolve/main/")[0] for row in rows} == {
+        "https://huggingface.co/RanranHuang/SPFSplat",
+        "https://huggingface.co/RanranHuang/SPFSplatV2",
+    }
+    for row in rows:
+        assert row.size_bytes is None and row.source.endswith(".ckpt") and "not for commercial use" in row.licence
+        with pytest.raises(ValueError, match=r"nothing is downloaded unchecked\. Download .* by hand"):
+            fetched(row)
+        with pytest.raises(FileNotFoundError, match="weights convert FILE --out"):
+            located(row.name)
+    assert not any(tmp_path.iterdir())
+    row.path.parent.mkdir(parents=True)
+    row.path.write_bytes(b"put here by hand")
+    assert located(row.name) == row.path
+
+
 def test_the_command_lists_finds_and_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "list"]) == 0
     listed = capsys.readouterr().out
-    assert named("tiny").sha256 in listed and "Not in this table: the official checkpoints of SPFSplat" in listed
+    assert str(named("tiny").sha256) in listed
+    assert "re10k_spfsplatv2.ckpt, revision main\n  sha256    unknown: not fetched; download it by hand" in listed
     for action in ("where", "fetch"):
         assert main(["weights", action, "tiny"]) == 0
         assert Path(capsys.readouterr().out.strip()) == named("tiny").path

@@ -35,7 +35,7 @@ class Options:
     query: Annotated[tuple[Path, ...], arg(metavar="IMAGES")] = ()
     """Images that are located in the scene but add nothing to it."""
     weights: str = "tiny"
-    """Name of posesplat weights list, or a .safetensors file of posesplat train."""
+    """Name of posesplat weights list, a .safetensors file of posesplat train, or an official checkpoint."""
     matches: Literal["both", "network", "sift"] = "both"
     """Which matches decide about poses: the network's, those of SIFT keypoints, or both."""
     side: int = 128

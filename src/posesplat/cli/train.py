@@ -42,8 +42,8 @@ class Options:
     """``rooms`` (synthetic), a folder of videos or of folders of images, or RealEstate10K chunks (*.torch)."""
     out: Annotated[Path, arg(metavar="DIR")]
     """Folder for weights.safetensors, last.ckpt, logs/metrics.csv and pictures/."""
-    size: Literal["tiny", "base", "large"] = "tiny"
-    """Size of the network."""
+    size: Literal["tiny", "base", "large", "large-v1", "large-vggt"] = "tiny"
+    """The network: large is SPFSplatV2, large-v1 SPFSplat, large-vggt SPFSplatV2-L, base V2 with a smaller encoder."""
     start: Annotated[str, arg(metavar="WEIGHTS")] = ""
     """Begin with these weights (a name of posesplat weights list, or a file) and their form, whatever --size says."""
     resume: bool = False

@@ -1,12 +1,15 @@
-"""``posesplat weights list|fetch|where``: which weights there are, where they come from and where they lie."""
+"""``posesplat weights list|fetch|where|convert``: which weights there are, where they come from and where they lie."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+UNKNOWN = "unknown: not fetched; download it by hand, then --weights FILE, or posesplat weights convert"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,18 @@ class Where:
 
 
 @dataclass(frozen=True)
+class Convert:
+    """Write an official checkpoint of SPFSplat, SPFSplatV2 or SPFSplatV2-L as weights of ours, of half the size."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """A .ckpt or .safetensors file as it was published."""
+    out: Annotated[Path, arg(metavar="OUT")]
+    """The .safetensors file to write."""
+    intrinsics: Literal["auto", "token", "none"] = "auto"
+    """Whether the network was trained with intrinsics; auto: by whether their layer was ever trained."""
+
+
+@dataclass(frozen=True)
 class Options:
     """What to do with weights."""
 
@@ -39,6 +54,7 @@ class Options:
             Annotated[List, subcommand("list")]
             | Annotated[Fetch, subcommand("fetch")]
             | Annotated[Where, subcommand("where")]
+            | Annotated[Convert, subcommand("convert")]
         ]
     ]
 
@@ -52,19 +68,40 @@ def run(options: Options) -> int:
         _list()
     elif isinstance(action, Fetch):
         sys.stdout.write(f"{fetched(named(action.name))}\n")
+    elif isinstance(action, Convert):
+        _convert(action)
     else:
         sys.stdout.write(f"{located(action.name)}\n")
     return 0
 
 
+def _convert(action: Convert) -> None:
+    from posesplat.cli.extras import require
+    from posesplat.io.results import check_place
+
+    require("learned")
+    if action.out.suffix != ".safetensors":
+        raise ValueError(f"--out must name a .safetensors file; got {action.out}. Give it that ending.")
+    if action.out.exists():
+        raise ValueError(f"--out must be a new file; {action.out} exists. Choose another --out.")
+    check_place(action.out.parent)
+    from posesplat.learned.weights import convert_weights
+
+    network = convert_weights(action.file, action.out, action.intrinsics)
+    count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    token = "with" if network.config.intrinsics_token else "without"
+    sys.stdout.write(
+        f"{action.out}: {network.config.form} of {count:.0f} million parameters, {token} a token of the intrinsics\n"
+    )
+
+
 def _list() -> None:
-    from posesplat.learned.named_weights import MISSING, WEIGHTS
+    from posesplat.learned.named_weights import WEIGHTS, megabytes
 
     for row in WEIGHTS.values():
-        here = "" if row.path.is_file() else " (not fetched)"
+        here = "" if row.path.is_file() else " (not here)" if row.sha256 is None else " (not fetched)"
         source = "comes with posesplat" if row.source == "package" else row.source
         sys.stdout.write(
             f"{row.name}{here}\n  {row.meaning}\n  source    {source}, revision {row.revision}\n"
-            f"  sha256    {row.sha256}\n  size      {row.size_bytes / 1e6:.1f} MB\n  licence   {row.licence}\n"
+            f"  sha256    {row.sha256 or UNKNOWN}\n  size      {megabytes(row)}\n  licence   {row.licence}\n"
         )
-    sys.stdout.write(f"\n{MISSING}\n")

@@ -36,9 +36,11 @@ def rotated(
 class Attention(nn.Module):
     """Multi-head attention of tokens to themselves or to others."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, head_norms: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.query_norm = nn.LayerNorm(width // heads) if head_norms else None
+        self.key_norm = nn.LayerNorm(width // heads) if head_norms else None
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -47,14 +49,17 @@ class Attention(nn.Module):
         self,
         tokens: Float[Tensor, "b n c"],
         others: Float[Tensor, "b m c"],
-        rotary: tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]],
-        rotary_others: tuple[Float[Tensor, "m d"], Float[Tensor, "m d"]],
+        rotary: tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]] | None,
+        rotary_others: tuple[Float[Tensor, "m d"], Float[Tensor, "m d"]] | None,
         mask: Bool[Tensor, "n m"] | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """Tokens n attend to others m, where the mask is True."""
+        """Tokens n attend to others m, where the mask is True; without tables, wherever they are."""
         query = self.query(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(others).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key = rotated(query, rotary), rotated(key, rotary_others)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        if rotary is not None and rotary_others is not None:
+            query, key = rotated(query, rotary), rotated(key, rotary_others)
         found = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(found.transpose(1, 2).flatten(2))
 
@@ -69,9 +74,9 @@ class FeedForward(nn.Sequential):
 class SelfBlock(nn.Module):
     """Self-attention and two linear layers, each on normalised tokens with a way around."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, epsilon: float) -> None:
         super().__init__()
-        self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_attention, self.norm_feed = nn.LayerNorm(width, epsilon), nn.LayerNorm(width, epsilon)
         self.attention, self.feed = Attention(width, heads), FeedForward(width)
 
     def forward(
@@ -86,14 +91,10 @@ class SelfBlock(nn.Module):
 class CrossBlock(nn.Module):
     """Self-attention within a view, attention to the tokens of other views, and two linear layers."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, epsilon: float) -> None:
         super().__init__()
-        self.norm_self, self.norm_cross, self.norm_others = (
-            nn.LayerNorm(width),
-            nn.LayerNorm(width),
-            nn.LayerNorm(width),
-        )
-        self.norm_feed = nn.LayerNorm(width)
+        self.norm_self, self.norm_cross = nn.LayerNorm(width, epsilon), nn.LayerNorm(width, epsilon)
+        self.norm_others, self.norm_feed = nn.LayerNorm(width, epsilon), nn.LayerNorm(width, epsilon)
         self.self_attention, self.cross_attention = Attention(width, heads), Attention(width, heads)
         self.feed = FeedForward(width)
 
@@ -117,14 +118,40 @@ class CrossBlock(nn.Module):
         normal = self.norm_self(flat)
         flat = flat + self.self_attention(normal, normal, rotary, rotary)
         joined = flat.unflatten(0, (batch, views)).flatten(1, 2)
-        here, there = (_repeated(rotary, count // tokens.shape[2]) for count in (joined.shape[1], others.shape[1]))
+        here, there = (repeated(rotary, count // tokens.shape[2]) for count in (joined.shape[1], others.shape[1]))
         joined = joined + self.cross_attention(self.norm_cross(joined), self.norm_others(others), here, there, mask)
         joined = joined + self.feed(self.norm_feed(joined))
         return joined.unflatten(1, (views, -1))
 
 
-def _repeated(
+class ScaledBlock(nn.Module):
+    """A self-attention block whose two additions are scaled channel by channel.
+
+    Source: Touvron et al., CaiT, arXiv 2103.17239, as in DINOv2, arXiv 2304.07193, and VGGT, arXiv 2503.11651.
+    """
+
+    def __init__(self, width: int, heads: int, epsilon: float, scale: float, head_norms: bool = False) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_feed = nn.LayerNorm(width, epsilon), nn.LayerNorm(width, epsilon)
+        self.attention, self.feed = Attention(width, heads, head_norms), FeedForward(width)
+        self.scale_attention = nn.Parameter(torch.full((width,), scale))
+        self.scale_feed = nn.Parameter(torch.full((width,), scale))
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "b n c"],
+        rotary: tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]] | None = None,
+        mask: Bool[Tensor, "n n"] | None = None,
+    ) -> Float[Tensor, "b n c"]:
+        """Tokens after the block."""
+        normal = self.norm_attention(tokens)
+        tokens = tokens + self.scale_attention * self.attention(normal, normal, rotary, rotary, mask)
+        return tokens + self.scale_feed * self.feed(self.norm_feed(tokens))
+
+
+def repeated(
     tables: tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]], times: int
 ) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m d"]]:
+    """Tables of several views of the same form, one after the other."""
     cosines, sines = tables
     return cosines.repeat(times, 1), sines.repeat(times, 1)

@@ -5,13 +5,30 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SizeName = Literal["tiny", "base", "large"]
+SizeName = Literal["tiny", "base", "large", "large-v1", "large-vggt"]
+Form = Literal["light", "spfsplat", "spfsplatv2", "spfsplatv2-l"]
+
+_AS_PUBLISHED: dict[str, Any] = {
+    "separate_reference": True,
+    "points": "canonical",
+    "matching_features": 0,
+    "epipolar_steps": 0,
+    "residual_splats": False,
+}
+"""What the published forms have in common, whatever their size."""
+
+
+def _listed(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes and parts of a :class:`posesplat.learned.network.SplatNetwork`."""
 
+    form: Form = "light"
+    """``spfsplat``, ``spfsplatv2`` and ``spfsplatv2-l``: layer for layer as published, so that the official checkpoints
+    can be loaded; ``light``: smaller heads, and room for matching, epipolar steps and depth along rays."""
     patch_px: int = 16
     """Side of a token in pixels; image sides are multiples of it."""
     encoder_width: int = 1024
@@ -30,6 +47,11 @@ class NetworkConfig:
     """Own decoder blocks and heads for the first view, as in DUSt3R; False shares them and marks the first view."""
     head_features: int = 256
     """Channels of the dense heads."""
+    head_level_features: int = 96
+    """Channels of the finest level of tokens before the dense heads fuse them; coarser ones have more. Published forms
+    only."""
+    position_grid: int = 37
+    """Side, in patches, of the square of positions that the encoder of ``spfsplatv2-l`` learns."""
     sh_degree: int = 4
     """Degree of the colours' spherical harmonics."""
     intrinsics_token: bool = True
@@ -63,8 +85,26 @@ class NetworkConfig:
             )
         if not 0 <= self.sh_degree <= 4:
             raise ValueError(f"sh_degree must be between 0 and 4; got {self.sh_degree}.")
+        fixed = {**_AS_PUBLISHED, "patch_px": 14 if self.form == "spfsplatv2-l" else 16}
+        if self.form == "spfsplatv2-l":
+            fixed["decoder_width"] = self.encoder_width
+        if self.published and any(getattr(self, name) != value for name, value in fixed.items()):
+            raise ValueError(
+                f"The form {self.form} is as published and has {_listed(fixed)}; got {self}. "
+                'Set these fields so, or form="light".'
+            )
         if self.epipolar_steps and not self.matching_features:
             raise ValueError("epipolar_steps needs matches; got matching_features=0. Set it to 64, or the steps to 0.")
+
+    @property
+    def published(self) -> bool:
+        """Whether the network has one of the published forms."""
+        return self.form != "light"
+
+    @property
+    def norm_epsilon(self) -> float:
+        """What the normalisation of tokens adds to their variance."""
+        return 1e-6 if self.published else 1e-5
 
     @property
     def sh_count(self) -> int:
@@ -82,10 +122,10 @@ class NetworkConfig:
 
     @staticmethod
     def named(size: SizeName) -> NetworkConfig:
-        """One of the three sizes.
+        """One of the sizes.
 
-        ``large`` is that of SPFSplat and SPFSplatV2 (ViT-L encoder, ViT-B decoder), ``base`` has a ViT-B encoder,
-        ``tiny`` trains within minutes.
+        ``large`` is SPFSplatV2 and ``large-v1`` SPFSplat, both as published (ViT-L encoder, ViT-B decoder); ``base`` is
+        SPFSplatV2 with a ViT-B encoder; ``large-vggt`` is SPFSplatV2-L; ``tiny`` trains within minutes.
 
         Raises:
             ValueError: for another name.
@@ -115,6 +155,15 @@ SIZES: dict[str, NetworkConfig] = {
         initial_depth=2.5,
         residual_splats=True,
     ),
-    "base": NetworkConfig(encoder_width=768, encoder_depth=12, encoder_heads=12),
-    "large": NetworkConfig(),
+    "base": NetworkConfig(form="spfsplatv2", encoder_width=768, encoder_depth=12, encoder_heads=12),
+    "large": NetworkConfig(form="spfsplatv2"),
+    "large-v1": NetworkConfig(form="spfsplat"),
+    "large-vggt": NetworkConfig(
+        form="spfsplatv2-l",
+        patch_px=14,
+        decoder_width=1024,
+        decoder_depth=24,
+        decoder_heads=16,
+        head_level_features=256,
+    ),
 }

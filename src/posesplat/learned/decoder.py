@@ -11,15 +11,49 @@ from posesplat.learned.config import NetworkConfig
 from posesplat.learned.encoder import grid_positions
 
 
-def visibility(context: int, views: int, tokens: int, device: torch.device) -> Bool[Tensor, "m m"]:
+def visibility(context: int, views: int, tokens: int, device: torch.device, own: bool = False) -> Bool[Tensor, "m m"]:
     """Which tokens may attend to which tokens of other views, for ``views`` views of ``tokens`` tokens each.
+
+    Args:
+        context: how many views are context; the others are targets.
+        views: all of them.
+        tokens: of a view.
+        device: where the mask lies.
+        own: whether they may attend to those of their own view as well.
 
     Source: SPFSplatV2, arXiv 2509.17246, masked attention.
     """
     view = torch.arange(views, device=device)
     seen = (view[None] < context) | (view[:, None] >= context)
-    seen &= view[:, None] != view[None]
+    if not own:
+        seen &= view[:, None] != view[None]
     return seen.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+
+
+def exchanged(
+    tokens: Float[Tensor, "b v n c"],
+    blocks: nn.ModuleList,
+    reference_blocks: nn.ModuleList | None,
+    rotary: tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]],
+    mask: Bool[Tensor, "m m"],
+) -> list[Float[Tensor, "b v n c"]]:
+    """The tokens of all views after each block; the first view has its own blocks where there are such."""
+    size, levels = tokens.shape[2], []
+    for index, block in enumerate(blocks):
+        others = tokens.flatten(1, 2)
+        if reference_blocks is None:
+            tokens = block(tokens, others, rotary, mask)
+        else:
+            first = reference_blocks[index](tokens[:, :1], others, rotary, mask[:size])
+            tokens = torch.cat([first, block(tokens[:, 1:], others, rotary, mask[size:])], dim=1)
+        levels.append(tokens)
+    return levels
+
+
+def decoder_blocks(config: NetworkConfig) -> nn.ModuleList:
+    """One stack of blocks."""
+    width, heads, epsilon = config.decoder_width, config.decoder_heads, config.norm_epsilon
+    return nn.ModuleList(CrossBlock(width, heads, epsilon) for _ in range(config.decoder_depth))
 
 
 class Decoder(nn.Module):
@@ -27,19 +61,19 @@ class Decoder(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        width, depth = config.decoder_width, config.decoder_depth
+        width = config.decoder_width
         self.head_width = width // config.decoder_heads
         self.embed = nn.Linear(config.encoder_width, width)
         self.pose_token = nn.Parameter(0.02 * torch.randn(width))
         self.intrinsics = nn.Linear(9, width) if config.intrinsics_token else None
-        self.blocks = nn.ModuleList(CrossBlock(width, config.decoder_heads) for _ in range(depth))
+        self.blocks = decoder_blocks(config)
         self.reference_blocks: nn.ModuleList | None = None
         self.reference_mark: nn.Parameter | None = None
         if config.separate_reference:
-            self.reference_blocks = nn.ModuleList(CrossBlock(width, config.decoder_heads) for _ in range(depth))
+            self.reference_blocks = decoder_blocks(config)
         else:
             self.reference_mark = nn.Parameter(0.02 * torch.randn(width))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, config.norm_epsilon)
 
     def forward(
         self,
@@ -81,16 +115,6 @@ class Decoder(nn.Module):
             tokens = tokens + is_first * self.reference_mark
         rotary = rotary_tables(torch.cat(positions), self.head_width)
         mask = visibility(context, views, tokens.shape[2], encoded.device)
-        size = tokens.shape[2]
-        levels = [tokens[:, :, :count]]
-        for index, block in enumerate(self.blocks):
-            others = tokens.flatten(1, 2)
-            if self.reference_blocks is None:
-                tokens = block(tokens, others, rotary, mask)
-            else:
-                first = self.reference_blocks[index](tokens[:, :1], others, rotary, mask[:size])
-                tokens = torch.cat([first, block(tokens[:, 1:], others, rotary, mask[size:])], dim=1)
-            levels.append(tokens[:, :, :count])
-        final = self.norm(tokens)
-        levels[-1] = final[:, :, :count]
-        return levels, final[:, :, count]
+        levels = [tokens, *exchanged(tokens, self.blocks, self.reference_blocks, rotary, mask)]
+        levels[-1] = self.norm(levels[-1])
+        return [level[:, :, :count] for level in levels], levels[-1][:, :, count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,16 +12,23 @@ _FACTORS = (4.0, 2.0, 1.0, 0.5)
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions with a way around."""
+    """Two convolutions with a way around, each after an activation.
 
-    def __init__(self, features: int) -> None:
+    The way around begins before the first activation or, as in VGGT, after it.
+    """
+
+    def __init__(
+        self, features: int, activation: Callable[[Tensor], Tensor] = nn.functional.gelu, around_activated: bool = False
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(features, features, 3, padding=1)
         self.second = nn.Conv2d(features, features, 3, padding=1)
+        self.activation, self.around_activated = activation, around_activated
 
     def forward(self, grid: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The grid plus what the convolutions add."""
-        return grid + self.second(nn.functional.gelu(self.first(nn.functional.gelu(grid))))
+        active = self.activation(grid)
+        return (active if self.around_activated else grid) + self.second(self.activation(self.first(active)))
 
 
 class DenseHead(nn.Module):

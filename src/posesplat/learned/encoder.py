@@ -26,15 +26,30 @@ class Encoder(nn.Module):
         super().__init__()
         width = config.encoder_width
         self.patch_px, self.head_width = config.patch_px, width // config.encoder_heads
+        epsilon = config.norm_epsilon
         self.patches = nn.Conv2d(3, width, config.patch_px, config.patch_px)
-        self.blocks = nn.ModuleList(SelfBlock(width, config.encoder_heads) for _ in range(config.encoder_depth))
-        self.norm = nn.LayerNorm(width)
+        self.intrinsics = nn.Linear(9, width) if config.form == "spfsplat" and config.intrinsics_token else None
+        self.blocks = nn.ModuleList(
+            SelfBlock(width, config.encoder_heads, epsilon) for _ in range(config.encoder_depth)
+        )
+        self.norm = nn.LayerNorm(width, epsilon)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n c"]:
-        """Tokens of images in [-1, 1], row by row."""
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], intrinsics: Float[Tensor, "b 3 3"] | None = None
+    ) -> Float[Tensor, "b n c"]:
+        """Tokens of images in [-1, 1], row by row; in the form ``spfsplat`` the last one is that of the intrinsics.
+
+        Args:
+            images: RGB.
+            intrinsics: normalised pinholes, or None if unknown; other forms take no notice of them here.
+        """
         grid = self.patches(images)
-        rotary = rotary_tables(grid_positions(grid.shape[2], grid.shape[3], images.device), self.head_width)
-        tokens = grid.flatten(2).transpose(1, 2)
+        rows, columns = grid.shape[2:]
+        positions, tokens = grid_positions(rows, columns, images.device), grid.flatten(2).transpose(1, 2)
+        if self.intrinsics is not None and intrinsics is not None:
+            tokens = torch.cat([tokens, self.intrinsics(intrinsics.flatten(1).to(tokens.dtype))[:, None]], dim=1)
+            positions = torch.cat([positions, positions.new_tensor([[float(rows), 0.0]])])
+        rotary = rotary_tables(positions, self.head_width)
         for block in self.blocks:
             tokens = block(tokens, rotary)
         return self.norm(tokens)

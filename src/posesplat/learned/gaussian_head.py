@@ -54,9 +54,7 @@ def splats_from_raw(
     """
     opacity, scale, quat, colour = raw.split([1, 3, 4, 3 * config.sh_count], dim=-1)
     quat = quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0])
-    harmonics = colour.unflatten(-1, (config.sh_count, 3))
-    damping = [1.0] + [0.1 * 0.25**degree for degree in range(1, config.sh_degree + 1) for _ in range(2 * degree + 1)]
-    harmonics = harmonics * harmonics.new_tensor(damping)[:, None]
+    harmonics = _damped(colour.unflatten(-1, (config.sh_count, 3)), config.sh_degree)
     pose = cam_from_first.detach()
     if config.residual_splats:
         spacing = rays[:, :, 0, 1, 0] - rays[:, :, 0, 0, 0]
@@ -75,6 +73,38 @@ def splats_from_raw(
         (opacity + _OPACITY_SHIFT).sigmoid().flatten(1, 4),
         harmonics.flatten(1, 3),
     )
+
+
+def published_splats(
+    raw: Float[Tensor, "b c h w o"], points_in_first: Float[Tensor, "b c h w 3"], config: NetworkConfig
+) -> SplatBatch:
+    """Gaussians from the raw channels of a published form: opacity 1, scale 3, quaternion 4 (w, x, y, z), harmonics.
+
+    The harmonics come colour by colour. The quaternion's order is the one in which the published renderer takes it; the
+    covariances beside it there, which nothing draws, read the same numbers as (x, y, z, w). The published opacity
+    mapping is the identity.
+
+    Args:
+        raw: the channels.
+        points_in_first: the centres.
+        config: the network's.
+
+    Source: SPFSplat, arXiv 2508.01171, and NoPoSplat, arXiv 2410.24207.
+    """
+    opacity, scale, quat, colour = raw.split([1, 3, 4, 3 * config.sh_count], dim=-1)
+    harmonics = colour.unflatten(-1, (3, config.sh_count)).transpose(-1, -2)
+    return SplatBatch(
+        points_in_first.flatten(1, 3),
+        nn.functional.normalize(quat.flatten(1, 3), dim=-1),
+        (0.001 * nn.functional.softplus(scale)).clamp(max=config.max_scale).flatten(1, 3),
+        opacity.sigmoid().flatten(1, 4),
+        _damped(harmonics, config.sh_degree).flatten(1, 3),
+    )
+
+
+def _damped(harmonics: Float[Tensor, "*n k 3"], degree: int) -> Float[Tensor, "*n k 3"]:
+    factors = [1.0] + [0.1 * 0.25**each for each in range(1, degree + 1) for _ in range(2 * each + 1)]
+    return harmonics * harmonics.new_tensor(factors)[:, None]
 
 
 def quat_product(first_wxyz: Float[Tensor, "*n 4"], second_wxyz: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:

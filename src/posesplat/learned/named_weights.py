@@ -29,10 +29,10 @@ class NamedWeights:
     """URL of the file, or "package" for weights that come with posesplat."""
     revision: str
     """Which edition of them."""
-    sha256: str
-    """Of the file."""
-    size_bytes: int
-    """Of the file."""
+    sha256: str | None
+    """Of the file; None where it is not known: then it is not downloaded, since nothing would tell it from others."""
+    size_bytes: int | None
+    """Of the file; None where it is not known."""
     licence: str
     """Of the weights."""
     meaning: str
@@ -40,10 +40,36 @@ class NamedWeights:
 
     @property
     def path(self) -> Path:
-        """Where the file lies, or would lie after fetching."""
+        """Where the file lies, or would lie after fetching or converting."""
         if self.source == "package":
             return _PACKAGED / f"{self.name}.safetensors"
-        return weights_folder() / f"{self.name}-{self.sha256[:12]}.safetensors"
+        edition = "" if self.sha256 is None else f"-{self.sha256[:12]}"
+        return weights_folder() / f"{self.name}{edition}.safetensors"
+
+    @property
+    def by_hand(self) -> str:
+        """What to do to get weights that are not fetched."""
+        return (
+            f"Download {self.source} by hand and pass it with --weights FILE, or give it this name "
+            f"(posesplat weights convert FILE --out {self.path})."
+        )
+
+
+_V1 = "https://huggingface.co/RanranHuang/SPFSplat/resolve/main/"
+_V2 = "https://huggingface.co/RanranHuang/SPFSplatV2/resolve/main/"
+_FROM_MASTR = "trained from MASt3R's weights, which are CC BY-NC-SA 4.0: not for commercial use"
+_V1_LICENCE = f"not stated where posesplat could look; {_FROM_MASTR}"
+_V2_LICENCE = f"MIT (that of the authors' repository); {_FROM_MASTR}"
+_L_LICENCE = (
+    "MIT (that of the authors' repository); trained from VGGT-1B's weights, which are CC BY-NC 4.0: not for commercial "
+    "use"
+)
+_RE10K = "RealEstate10K"
+_MIXED = "RealEstate10K, DL3DV, WildRGB-D and CO3Dv2"
+
+
+def _official(name: str, source: str, licence: str, meaning: str) -> NamedWeights:
+    return NamedWeights(name, source, "main", None, None, licence, meaning)
 
 
 WEIGHTS: dict[str, NamedWeights] = {
@@ -58,16 +84,66 @@ WEIGHTS: dict[str, NamedWeights] = {
             "Apache-2.0",
             "8.3 million parameters, trained on 2600 synthetic rooms at 128 x 128 by posesplat train; see tiny.json.",
         ),
+        _official(
+            "spfsplatv2-re10k",
+            f"{_V2}re10k_spfsplatv2.ckpt",
+            _V2_LICENCE,
+            f"SPFSplatV2 as published, 613 million parameters, trained on {_RE10K} at 256 x 256, 2 views.",
+        ),
+        _official(
+            "spfsplatv2-re10k-10view",
+            f"{_V2}re10k_spfsplatv2_10view.ckpt",
+            _V2_LICENCE,
+            f"SPFSplatV2, {_RE10K}, 2 to 10 views.",
+        ),
+        _official(
+            "spfsplatv2-acid",
+            f"{_V2}acid_spfsplatv2.ckpt",
+            _V2_LICENCE,
+            "SPFSplatV2, ACID (flights over coasts), 2 views.",
+        ),
+        _official(
+            "spfsplatv2-l-re10k",
+            f"{_V2}re10k_spfsplatv2l.ckpt",
+            _L_LICENCE,
+            f"SPFSplatV2-L as published, 1.2 billion parameters, trained on {_RE10K} at 224 x 224, 2 views.",
+        ),
+        _official(
+            "spfsplatv2-l-re10k-10view",
+            f"{_V2}re10k_spfsplatv2l_10view.ckpt",
+            _L_LICENCE,
+            f"SPFSplatV2-L, {_RE10K}, 2 to 10 views.",
+        ),
+        _official(
+            "spfsplatv2-l-mixed", f"{_V2}mixed_spfsplatv2l.ckpt", _L_LICENCE, f"SPFSplatV2-L, {_MIXED}, 2 views."
+        ),
+        _official(
+            "spfsplatv2-l-mixed-10view",
+            f"{_V2}mixed_spfsplatv2l_10view.ckpt",
+            _L_LICENCE,
+            f"SPFSplatV2-L, {_MIXED}, 2 to 10 views.",
+        ),
+        _official("spfsplatv2-l-acid", f"{_V2}acid_spfsplatv2l.ckpt", _L_LICENCE, "SPFSplatV2-L, ACID, 2 views."),
+        _official(
+            "spfsplat-re10k",
+            f"{_V1}re10k.ckpt",
+            _V1_LICENCE,
+            f"SPFSplat as published, 616 million parameters, trained on {_RE10K} at 256 x 256, 2 views.",
+        ),
+        _official("spfsplat-re10k-10view", f"{_V1}re10k_10view.ckpt", _V1_LICENCE, f"SPFSplat, {_RE10K}, 10 views."),
+        _official(
+            "spfsplat-re10k-dl3dv", f"{_V1}re10k_dl3dv.ckpt", _V1_LICENCE, f"SPFSplat, {_RE10K} and DL3DV, 2 views."
+        ),
+        _official(
+            "spfsplat-re10k-nointrin",
+            f"{_V1}re10k_nointrin.ckpt",
+            _V1_LICENCE,
+            f"SPFSplat, {_RE10K}, 2 views, for images of unknown intrinsics.",
+        ),
+        _official("spfsplat-acid", f"{_V1}acid.ckpt", _V1_LICENCE, "SPFSplat, ACID, 2 views."),
     )
 }
 """All weights that have a name."""
-
-MISSING = (
-    "Not in this table: the official checkpoints of SPFSplat, SPFSplatV2 and SPFSplatV2-L. The names of their tensors "
-    "are not known here, so that no complete and strict key map could be written. Of the published sizes, "
-    "posesplat train --size large trains anew."
-)
-"""What one may look for in the table in vain, and why."""
 
 
 def weights_folder() -> Path:
@@ -83,8 +159,8 @@ def named(name: str) -> NamedWeights:
     """
     if name not in WEIGHTS:
         raise ValueError(
-            f"Weights must be one of {', '.join(WEIGHTS)}, or a .safetensors file of posesplat train; got {name!r}. "
-            "See posesplat weights list."
+            f"Weights must be one of {', '.join(WEIGHTS)}, a .safetensors file of posesplat train, or an official "
+            f"checkpoint; got {name!r}. See posesplat weights list."
         )
     return WEIGHTS[name]
 
@@ -99,13 +175,16 @@ def located(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if path.suffix == ".safetensors" or len(path.parts) > 1:
-        raise FileNotFoundError(2, "No weights of a network there; name a file made by posesplat train", str(path))
+    if path.suffix in (".safetensors", ".ckpt") or len(path.parts) > 1:
+        raise FileNotFoundError(
+            2,
+            "No weights of a network there; name a file made by posesplat train, or an official checkpoint",
+            str(path),
+        )
     row = named(str(name_or_path))
     if not row.path.is_file():
-        raise FileNotFoundError(
-            2, f"Weights {row.name} are not here yet: posesplat weights fetch {row.name}", str(row.path)
-        )
+        cure = f". {row.by_hand}" if row.sha256 is None else f": posesplat weights fetch {row.name}"
+        raise FileNotFoundError(2, f"Weights {row.name} are not here yet{cure}", str(row.path))
     return row.path
 
 
@@ -114,9 +193,14 @@ def fetched(row: NamedWeights) -> Path:
 
     Raises:
         OSError: when it cannot be downloaded.
-        ValueError: when the file is another one than the table says.
+        ValueError: when the file is another one than the table says, or the table does not know how to tell.
     """
     path = row.path
+    if row.sha256 is None:
+        raise ValueError(
+            f"Weights {row.name} must have a known SHA-256 to be fetched; it is unknown, and nothing is downloaded "
+            f"unchecked. {row.by_hand}"
+        )
     if not path.is_file():
         if row.source == "package":
             raise FileNotFoundError(2, "These weights come with posesplat; install it again", str(path))
@@ -143,9 +227,14 @@ def _download(row: NamedWeights, path: Path) -> None:
                 )
     except (urllib.error.URLError, TimeoutError) as error:
         raise OSError(
-            f"Weights {row.name} need {row.size_bytes / 1e6:.0f} MB from {row.source}, which cannot be reached "
-            f"({error}). Fetch them on a machine with a connection and copy the file to {path}."
+            f"Weights {row.name} need {megabytes(row)} from {row.source}, which cannot be reached ({error}). "
+            f"Fetch them on a machine with a connection and copy the file to {path}."
         ) from error
+
+
+def megabytes(row: NamedWeights) -> str:
+    """The size of a file of weights, as it is told."""
+    return "unknown" if row.size_bytes is None else f"{row.size_bytes / 1e6:.1f} MB"
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from posesplat.learned.alternating_network import AlternatingNetwork
 from posesplat.learned.config import NetworkConfig
 from posesplat.learned.decoder import Decoder
 from posesplat.learned.dense_head import DenseHead
@@ -17,6 +18,7 @@ from posesplat.learned.gaussian_head import SplatBatch, splats_from_raw
 from posesplat.learned.matching import STRIDE_PX, Descriptors, Matches, cell_places, soft_matches
 from posesplat.learned.points import camera_points, canonical_points, guessed_intrinsics, pixel_rays, unprojected
 from posesplat.learned.pose_head import PoseHead, inverse_pose, pose_matrix
+from posesplat.learned.published_network import PublishedNetwork
 
 MIN_VIEWS, MAX_VIEWS = 2, 10
 _MOST_INVERSE = 4.0
@@ -71,6 +73,12 @@ class SplatNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.descriptors: Descriptors | None = None
+        self.published: PublishedNetwork | AlternatingNetwork | None = None
+        if config.published:
+            whole = AlternatingNetwork if config.form == "spfsplatv2-l" else PublishedNetwork
+            self.published = whole(config)
+            return
         width, depth = config.decoder_width, config.decoder_depth
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         self.levels = (0, depth // 2, (3 * depth) // 4, depth)
@@ -84,7 +92,6 @@ class SplatNetwork(nn.Module):
 
         self.point_heads, self.gaussian_heads = heads(point_channels), heads(config.gaussian_channels)
         self.pose_head = PoseHead(width)
-        self.descriptors: Descriptors | None = None
         if config.matching_features:
             self.descriptors = Descriptors(config.matching_features)
             per_token = (config.patch_px // STRIDE_PX) ** 2
@@ -110,6 +117,9 @@ class SplatNetwork(nn.Module):
             ValueError: for sizes, numbers of views or missing intrinsics that the network cannot take.
         """
         self._check(images, context, intrinsics)
+        if self.published is not None:
+            splats, points, raw_points, poses = self.published(images, context, intrinsics)
+            return Prediction(splats, points, raw_points, poses, poses, None, None)
         batch, views, _, height, width = images.shape
         rows, columns = height // self.config.patch_px, width // self.config.patch_px
         normal = 2 * images - 1

@@ -66,13 +66,25 @@ def camera_points(
 
 
 def canonical_points(raw: Float[Tensor, "b c h w 3"], initial_depth: float) -> Float[Tensor, "b c h w 3"]:
-    """Points x / |x| (exp |x| - 1), where x is the raw vector plus one along z that gives ``initial_depth`` at first.
+    """Points of :func:`exponential_points` of the raw vector plus one along z that gives ``initial_depth`` at first."""
+    return exponential_points(raw + raw.new_tensor([0.0, 0.0, math.log1p(initial_depth)]))
+
+
+def exponential_points(vectors: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Points x / |x| (exp |x| - 1).
 
     Source: DUSt3R, arXiv 2312.14132, as used by SPFSplat.
     """
-    vector = raw + raw.new_tensor([0.0, 0.0, math.log1p(initial_depth)])
-    length = vector.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    return vector / length * torch.expm1(length.clamp(max=8.0))
+    length = vectors.norm(dim=-1, keepdim=True)
+    return vectors / length.clamp(min=1e-8) * torch.expm1(length)
+
+
+def log_points(vectors: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Points whose coordinates are told by sign(x) log(1 + |x|).
+
+    Source: VGGT, arXiv 2503.11651.
+    """
+    return vectors.sign() * torch.expm1(vectors.abs())
 
 
 def camera_depth(

@@ -22,6 +22,7 @@ from posesplat.geometry.frame import Frame
 from posesplat.geometry.matches import Matches
 from posesplat.geometry.poses import log, pose_errors, rescaled, rescaled_covariance
 from posesplat.learned.network import Prediction
+from posesplat.learned.predicted_matches import predicted_matches
 from posesplat.learned.two_view import match_pixels, sharpened_matches
 from posesplat.learned.working_views import depth_on, moved_pixels
 from posesplat.methods.pair import PairEstimator, PairResult
@@ -107,7 +108,10 @@ class _PredictedDepth:
 def network_matches(prediction: Prediction, index: int, a: PredictedView, b: PredictedView) -> Matches:
     """Trusted matches of the first view of a prediction with another, sharpened in the reduced frames."""
     camera = a.working.camera
-    first, second, trust = match_pixels(prediction, index, camera.height, camera.width)
+    if prediction.to_first is None:
+        first, second, trust = predicted_matches(prediction, index, camera, b.working.camera)
+    else:
+        first, second, trust = match_pixels(prediction, index, camera.height, camera.width)
     chosen = np.flatnonzero(trust > _LEAST_TRUST)
     if not len(chosen):
         return Matches.none()
