@@ -12,13 +12,16 @@ import pytest
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.datasets.rooms.clips import RoomClip, room_clip
+from posesplat.datasets.samples import sample_sequence
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
+from posesplat.geometry.matches import Matches
 from posesplat.geometry.poses import pose_errors, rescaled
 from posesplat.learned.network import SplatNetwork
 from posesplat.learned.reconstruction import Reconstruction, reconstruct
 from posesplat.learned.two_view import folded_errors_deg
 from posesplat.learned.unposed_images import as_frame
+from posesplat.learned.view_alignment import LEAST_PARALLAX, PredictedView, align_view
 from posesplat.learned.weights import load_network
 from posesplat.render.cpu import CpuRenderer
 
@@ -151,7 +154,7 @@ def test_more_views_are_posed_whatever_the_order_of_those_after_the_first() -> N
         assert scene.success and scene.trajectory.posed.all()
         for index, estimate in zip(order[1:], list(scene.trajectory)[1:], strict=True):
             pose, true = estimate.cam_from_world, walk.cam_from_world[index] * walk.cam_from_world[0].inv()
-            assert pose is not None and max(folded_errors_deg(pose, true)) < 6.0
+            assert pose is not None and max(folded_errors_deg(pose, true)) < 10.0
             answers.setdefault(index, []).append(pose)
     for poses in answers.values():
         for other in poses[1:]:
@@ -224,3 +227,28 @@ def test_a_wall_that_two_poses_explain_is_refused() -> None:
     pair = [Frame(wall.camera, wall.images[index], None, str(index)) for index in (0, 3)]
     answer = reconstruct(pair, network=network())
     assert not answer.success and "lie on a plane" in answer.reason
+
+
+def test_real_pairs_of_small_parallax_are_posed_as_their_matches_say() -> None:
+    """The network has never seen a photograph, and its depth asks for turns that are off by degrees there."""
+    frames = sample_sequence("icl_livingroom1")
+    for first, second in ((0, 8), (0, 15), (4, 12)):
+        pair = [replace(frames[index], depth=None) for index in (first, second)]
+        pose = reconstruct(pair, network=network()).trajectory[1].cam_from_world
+        assert pose is not None
+        true = frames.cam_from_world[second] * frames.cam_from_world[first].inv()
+        assert folded_errors_deg(pose, true)[0] < 0.7
+
+
+def test_predicted_depth_that_contradicts_the_matches_is_not_believed() -> None:
+    """Flat depth, and depth that grows to one side: the matches determine the pose, and only its length moves."""
+    frames = [frame(0), frame(3)]
+    views = [PredictedView(each, each, np.full((SIDE, SIDE), 2.0, np.float32)) for each in frames]
+    bent = np.linspace(1.0, 4.0, SIDE, dtype=np.float32)[None].repeat(SIDE, 0)
+    poses = []
+    for first in (views[0], replace(views[0], depth=bent)):
+        fit = align_view(first, views[1], Matches.none(), "sift")
+        assert fit.estimate.cam_from_world is not None and fit.parallax > LEAST_PARALLAX
+        poses.append(fit.estimate.cam_from_world)
+        assert max(folded_errors_deg(poses[-1], relative(3))) < 3.0
+    assert max(folded_errors_deg(poses[0], poses[1])) < 1e-6

@@ -38,8 +38,8 @@ class Options:
     """Name of posesplat weights list, a .safetensors file of posesplat train, or an official checkpoint."""
     matches: Literal["both", "network", "sift"] = "both"
     """Which matches decide about poses: the network's, those of SIFT keypoints, or both."""
-    side: int = 128
-    """The network sees images of about this many pixels squared."""
+    side: int | None = None
+    """The network sees images of about this many pixels squared; default: of as many as it was trained with."""
     longest: int = 640
     """Poses are made exact in images whose longer side has at most so many pixels."""
     export: Annotated[str, arg(metavar="FORMAT,...")] = ""

@@ -32,7 +32,7 @@ class PictureScore:
 
 
 def target_scores(
-    network: SplatNetwork, found: Reconstruction, context: Sequence[Frame], target: Frame, side_px: int
+    network: SplatNetwork, found: Reconstruction, context: Sequence[Frame], target: Frame, side_px: int | None
 ) -> dict[str, PictureScore]:
     """The target drawn at the pose that was found for it, which the image itself tells, as in the published protocol.
 
@@ -60,7 +60,7 @@ def target_scores(
 
 
 def network_picture(
-    network: SplatNetwork, context: Sequence[Frame], target: Frame, side_px: int
+    network: SplatNetwork, context: Sequence[Frame], target: Frame, side_px: int | None
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The target view as the network draws it at the pose that it predicts for it; frames of one size.
 
@@ -70,7 +70,7 @@ def network_picture(
     sizes = {(frame.camera.width, frame.camera.height) for frame in (*context, target)}
     if len(sizes) != 1:
         raise ValueError(f"Context and target views must have one size; got {sorted(sizes)}. Crop them to one.")
-    width, height = working_size(target.camera, side_px, network.config.patch_px)
+    width, height = working_size(target.camera, side_px, network.config)
     batch = frames_batch([working_frame(frame, width, height) for frame in (*context, target)], len(context))
     prediction = predict(network, batch)
     size = (target.camera.height, target.camera.width)

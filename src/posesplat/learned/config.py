@@ -22,6 +22,9 @@ def _listed(fields: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in fields.items())
 
 
+_SIDES_PX: dict[Form, int] = {"light": 128, "spfsplat": 256, "spfsplatv2": 256, "spfsplatv2-l": 224}
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes and parts of a :class:`posesplat.learned.network.SplatNetwork`."""
@@ -95,6 +98,11 @@ class NetworkConfig:
             )
         if self.epipolar_steps and not self.matching_features:
             raise ValueError("epipolar_steps needs matches; got matching_features=0. Set it to 64, or the steps to 0.")
+
+    @property
+    def side_px(self) -> int:
+        """Side of the square images with which networks of this form were trained, ours and the published ones."""
+        return _SIDES_PX[self.form]
 
     @property
     def published(self) -> bool:

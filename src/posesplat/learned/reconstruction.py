@@ -49,9 +49,9 @@ class ReconstructOptions:
     """How images become a scene."""
 
     weights: str = "tiny"
-    """Name of weights, or a file of ``posesplat train``."""
-    side_px: int = 128
-    """The network sees images of about this many pixels squared; 128 is what ``tiny`` was trained with."""
+    """Name of weights, a file of ``posesplat train``, or an official checkpoint."""
+    side_px: int | None = None
+    """The network sees images of about this many pixels squared; default: of as many as it was trained with."""
     longest_px: int = 640
     """Matches are made exact in images whose longer side has at most so many pixels."""
     matches: MatchSource = "both"
@@ -62,7 +62,7 @@ class ReconstructOptions:
     """Threads of the kernels; default POSESPLAT_THREADS or all processors."""
 
     def __post_init__(self) -> None:
-        if self.side_px < 32 or self.longest_px < 64:
+        if (self.side_px is not None and self.side_px < 32) or self.longest_px < 64:
             raise ValueError(f"ReconstructOptions needs side_px >= 32 and longest_px >= 64; got {self}.")
 
 
@@ -240,7 +240,7 @@ def _refused(estimate: PoseEstimate, reason: str) -> PoseEstimate:
 
 
 def _views(frames: Sequence[Frame], network: SplatNetwork, options: ReconstructOptions) -> list[PredictedView]:
-    width, height = working_size(frames[0].camera, options.side_px, network.config.patch_px)
+    width, height = working_size(frames[0].camera, options.side_px, network.config)
     longest = min(options.longest_px, *(max(frame.camera.width, frame.camera.height) for frame in frames))
     return [PredictedView(reduced_frame(frame, longest), working_frame(frame, width, height)) for frame in frames]
 

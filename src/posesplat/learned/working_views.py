@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.frame import Frame
+from posesplat.learned.config import NetworkConfig
 
 _SAME_SHAPE = 0.04
 """Relative difference of side ratios up to which an image is resized whole; beyond it its middle is cut out."""
@@ -30,8 +31,12 @@ def covering_crop(
     return np.ascontiguousarray(resized[top : top + height, left : left + width]), cropped
 
 
-def working_size(camera: Camera, side_px: int, patch_px: int) -> tuple[int, int]:
-    """Width and height, multiples of the patch, of about ``side_px`` squared pixels and the camera's side ratio."""
+def working_size(camera: Camera, side_px: int | None, config: NetworkConfig) -> tuple[int, int]:
+    """Width and height, multiples of the patch, of about ``side_px`` squared pixels and the camera's side ratio.
+
+    Without ``side_px`` the network sees as many pixels as it was trained with.
+    """
+    patch_px, side_px = config.patch_px, side_px or config.side_px
     ratio = math.sqrt(camera.width / camera.height)
     width, height = (max(patch_px, patch_px * round(side / patch_px)) for side in (side_px * ratio, side_px / ratio))
     return width, height
