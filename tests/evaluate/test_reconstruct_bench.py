@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from posesplat.cli.main import main
+from posesplat.datasets.rooms.clips import room_clip
+from posesplat.evaluate.protocols import reconstruct_suites
 from posesplat.evaluate.protocols.reconstruct_suites import OURS, _row
 
 
@@ -39,3 +43,42 @@ def test_photos_need_data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.delenv("POSESPLAT_DATA", raising=False)
     assert main(["bench", "reconstruct", "--suite", "photos"]) == 2
     assert "needs --data or POSESPLAT_DATA" in capsys.readouterr().err
+
+
+def test_a_published_list_is_posed_and_its_targets_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One scene in the layout of RealEstate10K, of exact pictures: the pose is found, the target drawn better than by
+    the first view as it is, and the sets that are missing are named.
+    """
+    clip = room_clip(5_000_031, 5, 128, 128)
+    folder = tmp_path / "re10k_test"
+    folder.mkdir()
+    lens = clip.camera.resized(1, 1)
+    cameras = [
+        [lens.fx, lens.fy, lens.cx, lens.cy, 0.0, 0.0, *pose.as_matrix()[:3].ravel()] for pose in clip.cam_from_world
+    ]
+    coded = [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1] for image in clip.images]
+    scene = {"key": "room", "url": "", "timestamps": torch.arange(5), "cameras": torch.tensor(cameras)}
+    torch.save([{**scene, "images": [torch.from_numpy(each.copy()) for each in coded]}], folder / "000000.torch")
+    (folder / "index.json").write_text(json.dumps({"room": "000000.torch"}))
+    index = {"room": {"context": [0, 3], "target": [1], "overlap": 0.4}}
+    (folder / "evaluation_index_re10k.json").write_text(json.dumps(index))
+    assert main(["bench", "reconstruct", "--suite", "lists", "--data", str(tmp_path), "--json"]) == 0
+    tables = {table["name"]: table for table in json.loads(capsys.readouterr().out)["tables"]}
+    posed = {row["method"]: row for row in tables["lists/re10k_test/medium"]["rows"]}
+    assert posed[OURS]["auc_5"] > 0.6 > posed["identity"]["auc_5"]
+    drawn = {row["method"]: row["psnr_db"] for row in tables["lists/re10k_test/medium/views"]["rows"]}
+    assert drawn["reconstruct"] > drawn["first view, unmoved"] + 3.0
+    missing = " ".join(str(row) for row in tables["lists/skipped"]["rows"])
+    assert "acid_test" in missing and "dl3dv_test" in missing
+
+
+def test_real_pairs_are_scored_with_the_honesty_of_their_covariance(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("POSESPLAT_DATA", raising=False)
+    monkeypatch.setattr(reconstruct_suites, "PAIR_SETS", (("icl_livingroom1", (0,), (12,)), ("fox50", (0,), (1,))))
+    assert main(["bench", "reconstruct", "--suite", "pairs", "--json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
+    rows = {row["method"]: row for row in table["rows"]}
+    assert table["title"].startswith("1 pairs") and rows[OURS]["rotation_deg"] < 0.5 < rows["identity"]["rotation_deg"]
+    assert any("held 1 of 1 rotations" in note for note in table["notes"])

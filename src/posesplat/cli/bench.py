@@ -158,8 +158,8 @@ class BridgeBench:
 class ReconstructBench:
     """The feed-forward network and its refinement against five points on SIFT matches, and doing nothing."""
 
-    suite: Literal["rooms", "photos", "lists", "rasterisers", "all"] = "all"
-    """Rooms never seen, real photographs, RE10K, ACID and DL3DV by evaluation index, or the rasteriser of training."""
+    suite: Literal["rooms", "pairs", "photos", "lists", "rasterisers", "all"] = "all"
+    """Rooms never seen, pairs and triples of photographs, evaluation indices of RE10K, ACID and DL3DV, or speed."""
     data: Path | None = None
     """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
     quick: bool = False

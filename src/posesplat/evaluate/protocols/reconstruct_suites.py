@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.relative_pose import relative_pose
 from posesplat.datasets.open import open_frames
-from posesplat.datasets.samples import MissingData
+from posesplat.datasets.samples import SAMPLE_NAMES, MissingData, sample_folder
+from posesplat.datasets.sequences import FrameSequence
 from posesplat.evaluate.feed_forward import THRESHOLDS_DEG, ViewPair, held_out_pairs, pair_answers
 from posesplat.evaluate.metrics import pose_auc
 from posesplat.evaluate.picture_quality import psnr_db, ssim
@@ -22,6 +24,7 @@ from posesplat.evaluate.protocols.report import Column, Report, Row, Table, skip
 from posesplat.evaluate.reports.reconstruction import novel_view
 from posesplat.evaluate.target_views import LOCATED, NETWORK, UNMOVED, PictureScore, target_scores
 from posesplat.evaluate.two_view_colmap import colmap_relative_pose
+from posesplat.geometry.estimate import PoseEstimate
 from posesplat.geometry.frame import Frame
 from posesplat.geometry.matches import Matches
 from posesplat.learned.network import SplatNetwork
@@ -48,6 +51,19 @@ PHOTO_SETS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("tum_fr1_desk9", (0, 2, 1)),
 )
 """Real sets with true poses: two images that are reconstructed, and one that is located."""
+PAIR_SETS: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
+    ("strecha/fountain-P11", (0, 3, 6), (1, 2, 3)),
+    ("fox50", (0, 10, 20, 30), (1, 2, 4)),
+    ("lund_door12", (0, 3, 6), (1, 2, 4)),
+    ("middlebury_templeRing19", (0, 5, 10), (1, 2)),
+    ("newtsukuba150", (0, 40, 80, 110), (5, 10, 20, 30)),
+    ("robustmvd_sample7", (0,), (1, 2, 4)),
+    ("icl_livingroom1", (0, 2, 4), (8, 12)),
+    ("tum_fr1_desk9", (0,), (2, 5, 8)),
+)
+"""Real sets with true poses: first images of pairs, and how far the second ones are behind them."""
+_HELD = 7.815
+"""Squared distance in standard deviations within which 95 % of rotations lie."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +115,17 @@ class _Tally:
     seconds: dict[str, float]
     pictures: dict[str, list[PictureScore]]
     targets: int = 0
+    held: list[bool] = field(default_factory=list)
 
     @staticmethod
     def empty() -> _Tally:
         return _Tally({}, {}, {})
+
+    def add_covariance(self, estimate: PoseEstimate, true: RigidTransform) -> None:
+        """Whether the 95 % ellipsoid of the rotation holds the truth; refusals do not count."""
+        if estimate.cam_from_world is not None and estimate.covariance is not None:
+            turn = (estimate.cam_from_world.rotation * true.rotation.inv()).as_rotvec()
+            self.held.append(bool(turn @ np.linalg.solve(estimate.covariance[:3, :3], turn) < _HELD))
 
     def add(self, found: Contenders, true: RigidTransform) -> None:
         for name, (pose, spent) in found.items():
@@ -117,7 +140,10 @@ class _Tally:
 
     def tables(self, name: str, title: str) -> list[Table]:
         rows = tuple(_row(method, np.array(found), self.seconds[method]) for method, found in self.errors.items())
-        tables = [Table(name, title, _POSE_COLUMNS, rows, (_FOLDED,))]
+        notes: tuple[str, ...] = (_FOLDED,)
+        if self.held:
+            notes += (f"The 95 % covariance of {OURS} held {sum(self.held)} of {len(self.held)} rotations.",)
+        tables = [Table(name, title, _POSE_COLUMNS, rows, notes)]
         if self.targets:
             order = (UNMOVED, NETWORK, LOCATED)
             seen = tuple(_picture_row(one, self.pictures.get(one, []), self.targets) for one in order)
@@ -154,6 +180,7 @@ def run_rooms(settings: ReconstructSettings, report: Report, on_progress: Progre
         first, second = (Frame(pair.camera, image, None, str(side)) for side, image in enumerate(pair.images))
         answers, ours = _by_matches(first, second, network, options)
         tally.add(found | answers, pair.second_from_first)
+        tally.add_covariance(ours.trajectory[1], pair.second_from_first)
         if pair.between is not None:
             target = Frame(pair.camera, pair.between, None, "between")
             tally.add_pictures(target_scores(network, ours, (first, second), target, options.side_px))
@@ -177,8 +204,8 @@ def run_lists(settings: ReconstructSettings, report: Report, on_progress: Progre
             (first, second), targets = case.read()
             tally = tallies.setdefault(case.overlap, _Tally.empty())
             answers, ours = _by_matches(first, second, network, options)
-            alone: Contenders = {"identity": (_STILL, 0.0), "network alone": (ours.network_poses[1], float("nan"))}
-            tally.add(alone | answers, case.second_from_first)
+            tally.add(_alone(ours) | answers, case.second_from_first)
+            tally.add_covariance(ours.trajectory[1], case.second_from_first)
             for target in targets:
                 tally.add_pictures(target_scores(network, ours, (first, second), target, options.side_px))
             on_progress(name, index + 1, len(cases))
@@ -193,6 +220,36 @@ def run_lists(settings: ReconstructSettings, report: Report, on_progress: Progre
 def run_timed(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
     """The rasteriser of training at 256 x 256 with 131,072 Gaussians; see :mod:`.rasteriser_speed`."""
     run_rasterisers(_TIMED_SIDE, _TIMES, report, on_progress)
+
+
+def run_pairs(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
+    """Pairs of real images at known intrinsics, near and far; measured depth is not looked at."""
+    network, options = load_network(settings.weights), _options(settings)
+    tally = _Tally.empty()
+    for index, (name, starts, gaps) in enumerate(PAIR_SETS):
+        folder = sample_folder(name) if name in SAMPLE_NAMES else (settings.data or Path()) / name
+        if folder.is_dir():
+            for pair, true in _real_pairs(open_frames(folder), starts, gaps):
+                answers, ours = _by_matches(*pair, network, options)
+                tally.add(_alone(ours) | answers, true)
+                tally.add_covariance(ours.trajectory[1], true)
+        on_progress("pairs", index + 1, len(PAIR_SETS))
+    title = f"{len(tally.errors[OURS])} pairs of real images at known intrinsics"
+    report.tables += tally.tables("pairs", title)
+
+
+def _real_pairs(
+    frames: FrameSequence, starts: Sequence[int], gaps: Sequence[int]
+) -> Iterator[tuple[tuple[Frame, Frame], RigidTransform]]:
+    """Pairs that the sequence holds, and the true motions between them."""
+    poses = frames.cam_from_world
+    assert poses is not None
+    for first, gap in itertools.product(starts, gaps):
+        if first + gap < len(frames):
+            here, there = poses[first], poses[first + gap]
+            assert here is not None and there is not None
+            one, other = (replace(frames[index], depth=None) for index in (first, first + gap))
+            yield (one, other), there * here.inv()
 
 
 def run_photos(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
@@ -251,6 +308,11 @@ def _by_matches(
     ours = reconstruct([first, second], options=options, network=network)
     found[OURS] = (ours.trajectory[1].cam_from_world, time.process_time() - began)
     return found, ours
+
+
+def _alone(ours: Reconstruction) -> Contenders:
+    """Those who do not look at matches: doing nothing, and the network by itself."""
+    return {"identity": (_STILL, 0.0), "network alone": (ours.network_poses[1], float("nan"))}
 
 
 def _by_poselib(matches: Matches, first: Frame, second: Frame, seed: int) -> RigidTransform | None:
@@ -327,6 +389,7 @@ def _located(
 
 SUITES: dict[str, Callable[[ReconstructSettings, Report, Progress], None]] = {
     "rooms": run_rooms,
+    "pairs": run_pairs,
     "photos": run_photos,
     "lists": run_lists,
     "rasterisers": run_timed,
