@@ -149,6 +149,8 @@ TRAIN = [
     WrongUse("train rooms --out out --steps 0", "--steps must be at least 1", "Leave it out"),
     WrongUse("train rooms --out {wrong}/hello.txt", "hello.txt is a file", "another --out"),
     WrongUse("train rooms --out out --start none.safetensors", "No weights of a network there", "posesplat train"),
+    WrongUse("train rooms --out out --perceptual none.pt2", "No perceptual difference there", "torch.export"),
+    WrongUse("train rooms --out out --devices 0", "--devices must be between 1 and 1024", "Leave it out"),
     WrongUse("train rooms --out out --size huge", "nvalid choice 'huge'", "Expected one of .*tiny"),
     WrongUse("train rooms --out out --learning-rate nan", "must be a number; got nan", "Leave it out"),
 ]

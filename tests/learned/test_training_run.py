@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 from small_networks import FORMS, SMALL, ShiftedWalls, network, patch
 
-from posesplat.learned.clips import Batch, Clip, GapSchedule, SamplingOptions
+from posesplat.learned.clips import Batch, Clip, GapSchedule, SamplingOptions, draw_batch
 from posesplat.learned.config import NetworkConfig
-from posesplat.learned.training import TrainingOptions, train
+from posesplat.learned.network import SplatNetwork
+from posesplat.learned.training import SplatTraining, TrainingOptions, train
 
 SAMPLING = SamplingOptions(batch=2, max_context=2, gaps=GapSchedule(2, 2, 4, 0.5))
 OPTIONS = TrainingOptions(steps=6, warm_up=2, save_every=3, picture_every=3, log_every=1, sampling=SAMPLING)
@@ -114,3 +116,37 @@ def test_training_goes_on_from_the_weights_of_a_network(tmp_path: Path) -> None:
     trained = train(ShiftedWalls(), start, options, tmp_path, accelerator="cpu", progress_bar=False).network
     for name, value in trained.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=1e-6, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one_on_all_their_batches(tmp_path: Path) -> None:
+    """Two processes with a batch of one each end with the weights of one that averages their gradients."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_training_run import *\n"
+        "one = replace(OPTIONS, steps=2, warm_up=1, clip_norm=1e6, sampling=replace(SAMPLING, batch=1),\n"
+        "              weights=replace(OPTIONS.weights, warp=0.0))\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "train(ShiftedWalls(), SMALL, one, folder, accelerator='cpu', devices=2, progress_bar=False)\n"
+    )
+    script = tmp_path / "two.py"
+    script.write_text(code)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=300, capture_output=True)
+    found = torch.load(tmp_path / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+
+    torch.manual_seed(OPTIONS.seed)
+    alone = SplatTraining(SplatNetwork(SMALL).train(), OPTIONS)
+    optimizer = alone.configure_optimizers()
+    sampling, weights = replace(SAMPLING, batch=1), asdict(replace(OPTIONS.weights, warp=0.0))
+    for step in range(2):
+        alone.progress = step / 2
+        rate = OPTIONS.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * step / 2)))
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        for device in range(2):
+            losses = alone.losses(draw_batch(ShiftedWalls(), sampling, 2 * step + device, step / 2))
+            (0.5 * torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()).backward()
+        optimizer.step()
+    for name, value in alone.network.state_dict().items():
+        torch.testing.assert_close(found[f"network.{name}"], value, rtol=1e-3, atol=2e-5, msg=name)

@@ -13,6 +13,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "batch": (1, _MANY),
     "clips": (1, _MANY),
     "delta": (1, _MANY),
+    "devices": (1, 1024),
     "evaluate": (0, _MANY),
     "field_of_view_deg": (1, 179),
     "frames": (1, _MANY),

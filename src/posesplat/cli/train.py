@@ -80,8 +80,12 @@ class Options:
     """Horizontal field of view of videos and images that do not say theirs."""
     save_every: int = 500
     """Steps between checkpoints."""
+    devices: int = 1
+    """GPUs (or processes, without any) that train in step, each on batches of its own."""
     workers: int = 2
     """Processes that make batches, and draw rooms."""
+    perceptual: Path | None = None
+    """File of torch.export.save with a perceptual difference such as LPIPS, added to that of colours; default none."""
     evaluate: int = 200
     """Pairs of views of held-out rooms on which the result is judged; 0 = none."""
     seed: int = 0
@@ -100,6 +104,7 @@ def run(options: Options) -> int:
     check_place(options.out)
     if options.data != "rooms":
         check_training_folder(Path(options.data))
+    from posesplat.learned.perceptual import open_perceptual
     from posesplat.learned.training import CHECKPOINT, train
     from posesplat.learned.weights import load_network, save_weights
 
@@ -112,16 +117,29 @@ def run(options: Options) -> int:
     for side in (options.width, options.height):
         if side % config.patch_px:
             raise ValueError(f"--width and --height must be multiples of {config.patch_px} pixels; got {side}.")
+    perceptual = None
+    if options.perceptual is not None:
+        perceptual = open_perceptual(options.perceptual, options.batch, options.height, options.width)
     began = time.perf_counter()
     source = _source(options)
     sys.stderr.write(f"{len(source)} clips after {time.perf_counter() - began:.0f} s\n")
     try:
-        training = train(source, network or config, _training_options(options), options.out, resume=resume)
+        training = train(
+            source,
+            network or config,
+            _training_options(options),
+            options.out,
+            resume=resume,
+            perceptual=perceptual,
+            devices=options.devices,
+        )
     except KeyboardInterrupt:
         saved = (options.out / CHECKPOINT).is_file()
         told = f"{options.out / CHECKPOINT} holds what was trained; --resume goes on" if saved else "nothing was saved"
         sys.stderr.write(f"posesplat: interrupted; {told}\n")
         return ExitStatus.INTERRUPTED
+    if not training.trainer.is_global_zero:
+        return 0
     history = {"command": " ".join(["posesplat", *sys.argv[1:]]), "steps": str(training.global_step)}
     save_weights(training.network, options.out / WEIGHTS, history)
     if options.evaluate:

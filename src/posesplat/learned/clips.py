@@ -96,16 +96,16 @@ class SamplingOptions:
     exposure: float = 0.15
     """Largest relative change of brightness, the same for all views of a scene."""
     seed: int = 0
-    """The same seed and step give the same batch."""
+    """The same seed and number give the same batch."""
 
 
-def draw_batch(source: ClipSource, options: SamplingOptions, step: int, progress: float) -> Batch:
-    """The batch of one step: its clips, views, mirroring and exposure follow from the seed and the step.
+def draw_batch(source: ClipSource, options: SamplingOptions, number: int, progress: float) -> Batch:
+    """One batch: its clips, views, mirroring and exposure follow from the seed and its number.
 
     Raises:
         ValueError: for a clip of fewer than three pictures.
     """
-    rng = np.random.default_rng([options.seed, step])
+    rng = np.random.default_rng([options.seed, number])
     context = 2
     if options.max_context > 2 and rng.random() < 0.25:
         context = int(rng.integers(3, options.max_context + 1))
@@ -143,14 +143,23 @@ def _views(rng: np.random.Generator, frames: int, context: int, targets: int, ga
 
 
 class BatchStream(IterableDataset):
-    """The batches of the steps from ``first`` to ``steps``, in order, also when several workers make them."""
+    """The batches of the steps from ``first`` to ``steps``, in order, also when several workers make them.
+
+    Of several devices that train in step, each has batches of its own.
+    """
 
     def __init__(self, source: ClipSource, options: SamplingOptions, steps: int, first: int = 0) -> None:
         super().__init__()
         self.source, self.options, self.steps, self.first = source, options, steps, first
+        self.device, self.devices = 0, 1
+
+    def shared_by(self, device: int, devices: int) -> None:
+        """Draw the batches of one of so many devices."""
+        self.device, self.devices = device, devices
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         offset, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for step in range(self.first + offset, self.steps, stride):
-            yield draw_batch(self.source, self.options, step, step / self.steps)
+            drawn = step * self.devices + self.device
+            yield draw_batch(self.source, self.options, drawn, step / self.steps)

@@ -80,11 +80,11 @@ class SplatTraining(lightning.LightningModule):
         super().__init__()
         self.network, self.options, self.perceptual = network, options, perceptual
         self.began: float | None = None
+        self.progress = 0.0
+        """Part of the training that is done, 0 to 1, the same on all devices; the schedules of a step follow it."""
         self.latest: tuple[Tensor, Tensor] | None = None
 
-    @property
-    def progress(self) -> float:
-        """Part of the training that is done, 0 to 1."""
+    def _progress(self) -> float:
         by_step = self.global_step / self.options.steps
         if self.options.minutes is None or self.began is None:
             return min(by_step, 1.0)
@@ -101,6 +101,7 @@ class SplatTraining(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Linear warm-up, then half a cosine down to a hundredth."""
+        self.progress = float(self.trainer.strategy.broadcast(self._progress()))
         rise = min((self.global_step + 1) / max(self.options.warm_up, 1), 1.0)
         fall = 0.01 + 0.99 * 0.5 * (1.0 + float(np.cos(np.pi * self.progress)))
         for group in self.optimizers().param_groups:
@@ -144,6 +145,17 @@ class SplatTraining(lightning.LightningModule):
         return Batch(images, intrinsics, batch.context)
 
 
+class OwnBatches(lightning.Callback):
+    """Of several devices, gives each batches of its own."""
+
+    def __init__(self, shared_by: Callable[[int, int], None]) -> None:
+        self.shared_by = shared_by
+
+    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        """Tells the stream for whom it draws, before it is asked for the first batch."""
+        self.shared_by(trainer.global_rank, trainer.world_size)
+
+
 class WholeCheckpoints(lightning.Callback):
     """Writes ``last.ckpt`` every so many steps and at the end, whole or not at all, and pictures of targets."""
 
@@ -158,7 +170,8 @@ class WholeCheckpoints(lightning.Callback):
         step = trainer.global_step
         if step % self.options.save_every == 0:
             self._save(trainer)
-        if self.options.picture_every and step % self.options.picture_every == 0 and pl_module.latest is not None:
+        drawn = self.options.picture_every and step % self.options.picture_every == 0 and pl_module.latest is not None
+        if drawn and trainer.is_global_zero:
             self._picture(pl_module.latest, step)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -174,6 +187,9 @@ class WholeCheckpoints(lightning.Callback):
         if self.saved_at == trainer.global_step:
             return
         self.saved_at = trainer.global_step
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.folder / CHECKPOINT)  # takes part, and leaves the writing to the first
+            return
         with whole_file(self.folder / CHECKPOINT) as temporary:
             trainer.save_checkpoint(temporary)
 
@@ -195,7 +211,7 @@ def train(
     resume: Path | None = None,
     perceptual: Perceptual | None = None,
     accelerator: str = "auto",
-    devices: int | str = 1,
+    devices: int = 1,
     progress_bar: bool = True,
 ) -> SplatTraining:
     """Train a network; the folder gets ``last.ckpt``, ``logs/metrics.csv`` and ``pictures/``.
@@ -210,7 +226,7 @@ def train(
         resume: a checkpoint to go on from.
         perceptual: optional perceptual difference of rendered and real images.
         accelerator: Lightning's name of the device.
-        devices: how many of them; several train on different batches in step.
+        devices: how many of them; several train in step, each on batches of its own, and average their gradients.
         progress_bar: whether to show one.
     """
     lightning.seed_everything(options.seed, verbose=False)
@@ -233,13 +249,14 @@ def train(
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
+            strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
             precision=options.precision,
             max_steps=options.steps,
             max_epochs=-1,
             gradient_clip_val=options.clip_norm,
             log_every_n_steps=options.log_every,
             logger=CSVLogger(folder, name="logs", version="", flush_logs_every_n_steps=options.log_every),
-            callbacks=[WholeCheckpoints(folder, options)],
+            callbacks=[OwnBatches(stream.shared_by), WholeCheckpoints(folder, options)],
             enable_checkpointing=False,
             enable_progress_bar=progress_bar,
             enable_model_summary=False,
