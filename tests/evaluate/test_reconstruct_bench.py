@@ -82,3 +82,14 @@ def test_real_pairs_are_scored_with_the_honesty_of_their_covariance(
     rows = {row["method"]: row for row in table["rows"]}
     assert table["title"].startswith("1 pairs") and rows[OURS]["rotation_deg"] < 0.5 < rows["identity"]["rotation_deg"]
     assert any("held 1 of 1 rotations" in note for note in table["notes"])
+
+
+@pytest.mark.slow
+def test_the_ablation_trains_both_ways_from_one_start(capsys: pytest.CaptureFixture[str]) -> None:
+    """One step of each: the head of free points is new, so that its Gaussians lie off their pixels."""
+    assert main(["bench", "reconstruct", "--suite", "ablation", "--quick", "--json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
+    before, *after = table["rows"]
+    assert [row["training"] for row in after] == ["1 steps with the reprojection loss", "1 steps without it"]
+    assert before["off_px"] > 1.0 and all(np.isfinite(row["rotation_deg"]) for row in table["rows"])
+    assert after[0]["off_px"] != after[1]["off_px"]

@@ -158,8 +158,9 @@ class BridgeBench:
 class ReconstructBench:
     """The feed-forward network and its refinement against five points on SIFT matches, and doing nothing."""
 
-    suite: Literal["rooms", "pairs", "photos", "lists", "rasterisers", "all"] = "all"
-    """Rooms never seen, pairs and triples of photographs, evaluation indices of RE10K, ACID and DL3DV, or speed."""
+    suite: Literal["rooms", "pairs", "photos", "lists", "rasterisers", "ablation", "all"] = "all"
+    """Rooms never seen, pairs and triples of photographs, evaluation indices of RE10K, ACID and DL3DV, speed; or
+    training with and without the reprojection loss (half an hour, not in all)."""
     data: Path | None = None
     """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
     quick: bool = False
@@ -358,12 +359,18 @@ def _bridge(bench: BridgeBench, report: Report, on_progress: Callable[[str, int,
 def _reconstruct(bench: ReconstructBench, report: Report, on_progress: Callable[[str, int, int], None]) -> None:
     import os
 
+    from posesplat.cli.extras import require
+
+    require("train" if bench.suite == "ablation" else "learned")
     from posesplat.evaluate.protocols import reconstruct_suites as suites
 
     data = bench.data or (Path(os.environ["POSESPLAT_DATA"]) if os.environ.get("POSESPLAT_DATA") else None)
     pairs = _or(bench.pairs, 4 if bench.quick else suites.ReconstructSettings().pairs)
-    settings = suites.ReconstructSettings(pairs, bench.side, bench.weights, data, bench.threads, bench.seed)
-    every = [name for name in suites.SUITES if data is not None or name not in ("photos", "lists")]
+    settings = suites.ReconstructSettings(
+        pairs, bench.side, bench.weights, data, bench.threads, bench.seed, bench.quick
+    )
+    left_out = {"ablation"} | ({"photos", "lists"} if data is None else set())
+    every = [name for name in suites.SUITES if name not in left_out]
     names = every if bench.suite == "all" else [bench.suite]
     suites.run_reconstruct_suites(settings, report, names, on_progress, _saving(report, bench.out))
 

@@ -82,6 +82,8 @@ class ReconstructSettings:
     """Threads of the kernels."""
     seed: int = 0
     """Of random samples."""
+    quick: bool = False
+    """Train for a step only."""
 
 
 Progress = Callable[[str, int, int], None]
@@ -252,6 +254,16 @@ def _real_pairs(
             yield (one, other), there * here.inv()
 
 
+def run_ablation(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
+    """Training with and without the reprojection loss; see :mod:`.reprojection_ablation`. Takes half an hour."""
+    from posesplat.evaluate.protocols import reprojection_ablation  # needs what training needs
+
+    size = reprojection_ablation.AblationSize()
+    if settings.quick:
+        size = reprojection_ablation.AblationSize(rooms=2, batches=1, copying=1, steps=1, pairs=1, batch=1)
+    reprojection_ablation.run_ablation(size, settings.seed, report, on_progress)
+
+
 def run_photos(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
     """Two real images at known intrinsics, and a third that is located and rendered."""
     if settings.data is None:
@@ -393,5 +405,6 @@ SUITES: dict[str, Callable[[ReconstructSettings, Report, Progress], None]] = {
     "photos": run_photos,
     "lists": run_lists,
     "rasterisers": run_timed,
+    "ablation": run_ablation,
 }
-"""In the order in which ``all`` runs them."""
+"""In the order in which ``all`` runs them; all but the ablation, which takes long."""
