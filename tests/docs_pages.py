@@ -70,8 +70,8 @@ def beside_blocks(page: Path) -> str:
 
 
 def write_inputs(folder: Path) -> None:
-    """Every file that the pages name, small: five frames of the living room, three of the desk, at 320 x 240."""
-    room, desk = sample_sequence("icl_livingroom1"), sample_sequence("tum_fr1_desk")
+    """Every file that the pages name, small: frames of the living room at 320 x 240."""
+    room = sample_sequence("icl_livingroom1")
     camera = room.camera.resized(320, 240)
     frames = room[:9:2]
     images = [_half(frame.image) for frame in frames]
@@ -113,8 +113,8 @@ def write_inputs(folder: Path) -> None:
         cv2.imwrite(str(folder / f"{name}.png"), images[index])
         cv2.imwrite(str(folder / f"{name}_depth.png"), depths[index])
     _photograph(folder / "photo.jpg", _half(room[5].image))
-    for name, index in (("left.jpg", 0), ("right.jpg", 8), ("c.jpg", 4), ("photos/1.jpg", 0), ("photos/2.jpg", 8)):
-        _photograph(folder / name, _half(desk[index].image))
+    for name, index in (("left.jpg", 4), ("right.jpg", 12), ("c.jpg", 8), ("photos/1.jpg", 4), ("photos/2.jpg", 12)):
+        _photograph(folder / name, _half(room[index].image))
     scene = build_map(frames, poses, MapOptions(stride=4))
     scene.save(folder / "map.ply")
     scene.save(folder / "point_cloud.ply")
