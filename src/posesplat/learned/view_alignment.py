@@ -236,7 +236,7 @@ def _allowed(alone: PairResult, estimate: PoseEstimate) -> PoseEstimate:
     if own.cost <= _EQUAL_COST * best.cost:
         return estimate
     reason = (
-        f"{alone.estimate.reason} Predicted depth does not help: it asks for a pose {degrees:.1f} deg from the best one, "
+        f"{alone.estimate.reason} Predicted depth does not help: it asks for a pose {degrees:.1f} deg from the best, "
         f"which explains the matches worse (costs {own.cost:.1f} and {best.cost:.1f})."
     )
     return PoseEstimate.failure(reason, scale=estimate.scale, source=estimate.source)
