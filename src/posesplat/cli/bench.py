@@ -160,7 +160,7 @@ class ReconstructBench:
 
     suite: Literal["rooms", "pairs", "photos", "lists", "rasterisers", "ablation", "all"] = "all"
     """Rooms never seen, pairs and triples of photographs, evaluation indices of RE10K, ACID and DL3DV, speed; or
-    training with and without the reprojection loss (half an hour, not in all)."""
+    training with and without the reprojection loss (40 minutes, not in all)."""
     data: Path | None = None
     """Folder of the real data sets; default the environment variable POSESPLAT_DATA."""
     quick: bool = False

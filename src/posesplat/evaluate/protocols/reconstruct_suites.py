@@ -255,7 +255,7 @@ def _real_pairs(
 
 
 def run_ablation(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
-    """Training with and without the reprojection loss; see :mod:`.reprojection_ablation`. Takes half an hour."""
+    """Training with and without the reprojection loss; see :mod:`.reprojection_ablation`. Takes 40 minutes of one core."""
     from posesplat.evaluate.protocols import reprojection_ablation  # needs what training needs
 
     size = reprojection_ablation.AblationSize()
