@@ -255,7 +255,7 @@ def _real_pairs(
 
 
 def run_ablation(settings: ReconstructSettings, report: Report, on_progress: Progress) -> None:
-    """Training with and without the reprojection loss; see :mod:`.reprojection_ablation`. Takes 40 minutes of one core."""
+    """Training with and without the reprojection loss, 40 minutes; see :mod:`.reprojection_ablation`."""
     from posesplat.evaluate.protocols import reprojection_ablation  # needs what training needs
 
     size = reprojection_ablation.AblationSize()
