@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.degenerate_pairs import LEAST_PARALLAX
 from posesplat.datasets.rooms.clips import RoomClip, room_clip
 from posesplat.datasets.samples import sample_sequence
 from posesplat.geometry.cameras import Camera
@@ -21,7 +22,7 @@ from posesplat.learned.network import SplatNetwork
 from posesplat.learned.reconstruction import Reconstruction, reconstruct
 from posesplat.learned.two_view import folded_errors_deg
 from posesplat.learned.unposed_images import as_frame
-from posesplat.learned.view_alignment import LEAST_PARALLAX, PredictedView, align_view
+from posesplat.learned.view_alignment import PredictedView, align_view
 from posesplat.learned.weights import load_network
 from posesplat.render.cpu import CpuRenderer
 

@@ -9,7 +9,7 @@ from scipy.spatial.transform import RigidTransform, Rotation
 from posesplat.align.match_alignment import MatchFit, MatchRefineOptions, refine_matches
 from posesplat.align.matched_depths import MatchedDepths
 
-_LEAST_PARALLAX = 3.0
+LEAST_PARALLAX = 3.0
 """Median parallax, in standard deviations of a matched place, below which a translation follows noise."""
 _PLANAR = 0.85
 """Share of the inliers on one plane beyond which the scene may be one."""
@@ -45,7 +45,7 @@ def parallax(matched: MatchedDepths, inliers: Bool[np.ndarray, " n"], start: Rot
 def without_parallax(matched: MatchedDepths, fit: MatchFit) -> str:
     """Why no translation can be told although a pose fits; empty when there is parallax enough."""
     seen = parallax(matched, fit.inliers, fit.state.b_from_a.rotation)
-    if seen >= _LEAST_PARALLAX:
+    if seen >= LEAST_PARALLAX:
         return ""
     turn = float(np.degrees(fit.state.b_from_a.rotation.magnitude()))
     return (

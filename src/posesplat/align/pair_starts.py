@@ -66,8 +66,14 @@ def five_point(matched: MatchedDepths, options: PairStartOptions = PairStartOpti
     )
     if pose is None or not matched.metric:
         return pose
-    lengths = [length for length in lengths_by_depth(matched, pose, agrees) if length is not None]
-    return poses.rescaled(pose, float(np.exp(np.mean(np.log(lengths))))) if lengths else None
+    length = length_by_depth(matched, pose, agrees)
+    return None if length is None else poses.rescaled(pose, length)
+
+
+def length_by_depth(matched: MatchedDepths, b_from_a: RigidTransform, agrees: Bool[np.ndarray, " n"]) -> float | None:
+    """The geometric mean of :func:`lengths_by_depth`, of those that depths tell; None where they tell none."""
+    told = [length for length in lengths_by_depth(matched, b_from_a, agrees) if length is not None]
+    return float(np.exp(np.mean(np.log(told)))) if told else None
 
 
 def lengths_by_depth(

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32
 from scipy.spatial.transform import RigidTransform
 
+from posesplat.align.degenerate_pairs import LEAST_PARALLAX
 from posesplat.align.shared_focal import SharedFocal
 from posesplat.gaussians.gaussians import Gaussians
 from posesplat.gaussians.splat_map import MapView, SplatMap
@@ -25,7 +26,6 @@ from posesplat.learned.points import camera_depth
 from posesplat.learned.two_view import frames_batch, predict, rigid
 from posesplat.learned.unposed_images import ImageLike, as_frame, distinct_names, with_shared_focal
 from posesplat.learned.view_alignment import (
-    LEAST_PARALLAX,
     DepthSamples,
     MatchSource,
     PredictedView,

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.spatial.transform import RigidTransform
 
 from posesplat.align.calibration_error import calibration_covariance
-from posesplat.align.degenerate_pairs import parallax, planar_solutions
+from posesplat.align.degenerate_pairs import LEAST_PARALLAX, parallax, planar_solutions
 from posesplat.align.match_alignment import MatchRefineOptions, adapted, match_spread, refine_matches
 from posesplat.align.matched_depths import MatchedDepths, MatchNoise, depth_at, smooth_basis
-from posesplat.align.pair_starts import PairStartOptions, lengths_by_depth, triangulated_depths
+from posesplat.align.pair_starts import PairStartOptions, length_by_depth, lengths_by_depth, triangulated_depths
 from posesplat.geometry.cameras import Camera
 from posesplat.geometry.depth_map import DepthMap, DepthMeaning
 from posesplat.geometry.estimate import PoseEstimate, Scale, ScaleSource
@@ -52,8 +52,6 @@ _MATCHED_PX = 0.8
 _FEWEST_SAMPLES, _MOST_SAMPLES = 20, 100.0
 _NEAR = MatchRefineOptions(cutoffs=(9.0,))
 """Schedule from a pose that is near already."""
-LEAST_PARALLAX = 3.0
-"""Median parallax, in standard deviations of a matched place, from which two views tell depth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,8 +214,7 @@ def _with_length(alone: PairResult, a: PredictedView, b: PredictedView, noise: M
     assert pose is not None and covariance is not None
     cameras = (a.frame.camera, b.frame.camera)
     matched = MatchedDepths.of(alone.evidence.matches, *cameras, a.fine_depth(), b.fine_depth(), noise)
-    told = [length for length in lengths_by_depth(matched, pose, inliers) if length is not None]
-    length = float(np.exp(np.mean(np.log(told)))) if told else 1.0
+    length = length_by_depth(matched, pose, inliers) or 1.0
     direction = np.asarray(pose.translation)
     covariance = covariance.copy()
     covariance[3:, 3:] += noise.bias_sigma[0] ** 2 * np.outer(direction, direction)
@@ -232,9 +229,9 @@ def _allowed(alone: PairResult, estimate: PoseEstimate) -> PoseEstimate:
     if matched is None or best is None or pose is None:
         return estimate
     own = refine_matches(matched, pose, _NEAR)
-    _, degrees = pose_errors(own.state.b_from_a, best.state.b_from_a)
     if own.cost <= _EQUAL_COST * best.cost:
         return estimate
+    _, degrees = pose_errors(own.state.b_from_a, best.state.b_from_a)
     reason = (
         f"{alone.estimate.reason} Predicted depth does not help: it asks for a pose {degrees:.1f} deg from the best, "
         f"which explains the matches worse (costs {own.cost:.1f} and {best.cost:.1f})."
